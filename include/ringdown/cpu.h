@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* cpu.h: the state of one virtual processor, shared by interpreter, translator, MMU and
+ * exception delivery.
+ *
+ * While C code runs, all of the guest's integer state stands in `struct vcpu`. While translated
+ * code runs, the general registers and the arithmetic flags live in host registers (see
+ * docs/registers.md) and the rest stays here, reached through r15.
+ *
+ * Floating point: from vcpu_run() until its return the guest's x87 registers, control words and
+ * MXCSR stay *live in the host's own x87/MXCSR registers*; the monitor's C code uses none of them
+ * (no float, double or long double in any code that runs inside the loop). The XMM registers are
+ * in vcpu->fx while C code runs and in the host's while translated code does.
+ *
+ * Rule for EIP: while an instruction executes in C, vcpu->eip is the address of *that* instruction;
+ * it moves on when the instruction retires. So a fault raised half-way reports the right address. */
+#ifndef RINGDOWN_INCLUDE_CPU_H
+#define RINGDOWN_INCLUDE_CPU_H
+
+#include "ringdown/x86.h"
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct segment {
+    uint32_t base;
+    uint32_t limit; /* in bytes, granularity already applied */
+    uint32_t attr;  /* SEG_ATTR_* */
+    uint16_t sel;
+};
+
+struct table_register {
+    uint32_t base;
+    uint16_t limit;
+};
+
+/* The image of FXSAVE (SDM vol. 1, table 10-2). */
+struct fxsave_area {
+    uint16_t fcw, fsw;
+    uint8_t ftw, reserved;
+    uint16_t fop;
+    uint32_t fip;
+    uint16_t fcs, reserved2;
+    uint32_t fdp;
+    uint16_t fds, reserved3;
+    uint32_t mxcsr, mxcsr_mask;
+    uint8_t st[8][16];
+    uint8_t xmm[16][16];
+    uint8_t rest[96];
+} __attribute__((aligned(16)));
+_Static_assert(sizeof(struct fxsave_area) == 512, "FXSAVE writes 512 bytes");
+
+/* One entry of the interpreter's software TLB. A tag is the page's linear address when that kind
+ * of access may go straight to `host`, else TLB_INVALID. */
+#define TLB_INVALID 1u
+#define TLB_BITS    10
+#define TLB_SIZE    (1u << TLB_BITS)
+struct tlb_entry {
+    uint32_t tag[3]; /* by enum access: read, write, execute */
+    uint32_t gfn;
+    uint8_t *host; /* of the page's first byte */
+};
+
+/* An exception on its way to the guest. */
+struct exception {
+    uint8_t vector;
+    bool has_error;
+    bool pending;
+    uint32_t error;
+    uint32_t cr2;
+    uint32_t dr6; /* bits to set for #DB */
+};
+
+/* Why C code that runs on the processor's thread should come back to its loop. */
+enum vcpu_request {
+    VCPU_REQ_NONE = 0,
+    VCPU_REQ_EVENT = 1, /* timers, input, an interrupt line: look at the devices */
+    VCPU_REQ_STOP = 2,  /* the machine stops */
+};
+
+struct machine;
+struct bt;     /* translated execution, runtime/bt.c */
+struct interp; /* decode cache of the interpreter */
+struct views;  /* shadow page tables */
+
+struct vcpu {
+    uint32_t gpr[8];
+    uint32_t eip;
+    uint32_t eflags; /* complete while C code runs; EFL_ONE always set */
+    struct segment seg[SEG_COUNT];
+    struct table_register gdtr, idtr;
+    uint32_t cr0, cr2, cr3, cr4;
+    uint64_t efer;
+    uint64_t pdpte[4]; /* loaded at CR3/CR0/CR4 writes with PAE on (vol. 3, 4.4.1) */
+    uint32_t dr[8];
+    uint8_t cpl;          /* 0 in real mode, 3 in virtual-8086 mode */
+    bool halted;          /* after HLT, until an interrupt */
+    bool shutdown;        /* triple fault */
+    uint8_t shadow;       /* nonzero: interrupts are held off until the next instruction retires
+                           * (STI, MOV SS, POP SS); the loop clears it */
+    struct exception exc; /* being raised or delivered */
+    int delivering;       /* vector whose delivery is under way, -1 if none: for #DF and shutdown */
+
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t apic_base, pat;
+    uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
+    uint64_t mtrr_def, mtrr_fixed[11], mtrr_var[16];
+    uint64_t misc_enable;
+
+    struct fxsave_area fx;
+
+    _Atomic uint32_t request; /* enum vcpu_request bits; may be set from any thread or handler */
+    jmp_buf fault_jmp;        /* raise_*() jumps here; set by the loop that executes guest code */
+
+    struct tlb_entry tlb[2][TLB_SIZE]; /* by privilege: 0 supervisor, 1 user */
+
+    struct machine *machine;
+    struct interp *interp;
+    struct views *views;
+    struct bt *bt;
+    uint64_t retired; /* instructions that the interpreter has retired */
+};
+
+/* Paging, protection and mode in the manual's words. */
+static inline bool vcpu_protected(const struct vcpu *v)
+{
+    return v->cr0 & CR0_PE;
+}
+static inline bool vcpu_v86(const struct vcpu *v)
+{
+    return v->eflags & EFL_VM;
+}
+/* Real mode or virtual-8086 mode: segment bases are selector times 16. */
+static inline bool vcpu_real_or_v86(const struct vcpu *v)
+{
+    return !vcpu_protected(v) || vcpu_v86(v);
+}
+static inline unsigned vcpu_iopl(const struct vcpu *v)
+{
+    return (v->eflags & EFL_IOPL) >> EFL_IOPL_SHIFT;
+}
+static inline bool vcpu_code32(const struct vcpu *v)
+{
+    return v->seg[SEG_CS].attr & SEG_ATTR_DB;
+}
+static inline bool vcpu_stack32(const struct vcpu *v)
+{
+    return v->seg[SEG_SS].attr & SEG_ATTR_DB;
+}
+
+#endif

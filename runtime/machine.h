@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* machine.h: a whole PC: vCPU, memory, devices, and the loop that runs it. */
+#ifndef RINGDOWN_RUNTIME_MACHINE_H
+#define RINGDOWN_RUNTIME_MACHINE_H
+
+#include "ringdown/cpu.h"
+#include "devices/device.h"
+#include "runtime/phys.h"
+#include "runtime/stats.h"
+
+#include <stddef.h>
+
+enum engine { ENGINE_BT, ENGINE_INTERP };
+
+struct machine_config {
+    enum engine engine;
+    uint64_t memory;        /* bytes of RAM, a multiple of 1 MiB */
+    const char *kernel;     /* bzImage or Multiboot; NULL */
+    const char *initrd;     /* NULL */
+    const char *append;     /* kernel command line, "" */
+    const char *bios;       /* ROM image; NULL */
+    const char *const *modules;
+    size_t module_count;
+    const char *serial;     /* "stdio", "file:F", "null" */
+    bool debug_exit;
+    const char *cpu;        /* cpu_model_create() */
+    uint64_t cache_size;    /* bytes of translated code */
+    bool stats;
+    const char *stats_json; /* file, NULL */
+    unsigned dump;          /* DUMP_* */
+    double timeout;         /* seconds, 0: none */
+};
+
+enum { DUMP_DECODE = 1, DUMP_BLOCKS = 2, DUMP_HOST = 4, DUMP_EXITS = 8 };
+
+/* How a run ended. */
+enum machine_end { END_POWER_OFF, END_DEBUG_EXIT, END_SHUTDOWN, END_TIMEOUT, END_ERROR, END_QUIT };
+
+struct machine {
+    struct machine_config config;
+    struct vcpu *vcpu;
+    struct phys *phys;
+    struct bus *bus;
+    struct clock *clock;
+    struct cpu_model *cpu_model;
+    struct platform *platform; /* the devices and their wiring, runtime/platform.c */
+    struct stats stats;
+    bool ended;
+    enum machine_end end;
+    uint32_t end_value; /* debug-exit code */
+};
+
+/* NULL on error, with one line (no newline) in err that says what and where; *bad_input tells a user's
+ * mistake (exit status 2) from the monitor's own failure (1). */
+struct machine *machine_create(const struct machine_config *c, char *err, size_t err_size,
+                               bool *bad_input);
+void machine_destroy(struct machine *m);
+/* Runs until the guest ends, from the calling thread, which becomes the vCPU's. */
+enum machine_end machine_run(struct machine *m);
+/* Asks the running machine to stop; async-signal-safe, from any thread. */
+void machine_stop(struct machine *m, enum machine_end end);
+/* Makes the vCPU's thread come back to its loop soon; async-signal-safe, from any thread. */
+void machine_kick(struct machine *m);
+
+/* --- seams within the loop (runtime/exec.c), the engine's view of interrupts --- */
+/* A deliverable external interrupt: the vector after acknowledging it, or -1. */
+int machine_ack_interrupt(struct machine *m);
+/* An interrupt line into the processor is up (IF not considered). Cheap. */
+bool machine_interrupt_line(const struct machine *m);
+/* Runs due timers and polls input. */
+void machine_poll(struct machine *m);
+/* HLT: sleeps until a kick or the next deadline. */
+void machine_idle(struct machine *m);
+
+#endif
