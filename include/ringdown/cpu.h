@@ -12,7 +12,8 @@
  * in vcpu->fx while C code runs and in the host's while translated code does.
  *
  * Rule for EIP: while an instruction executes in C, vcpu->eip is the address of *that* instruction;
- * it moves on when the instruction retires. So a fault raised half-way reports the right address. */
+ * it moves on when the instruction retires. So a fault raised half-way reports the right address.
+ */
 #ifndef RINGDOWN_INCLUDE_CPU_H
 #define RINGDOWN_INCLUDE_CPU_H
 
@@ -52,9 +53,10 @@ _Static_assert(sizeof(struct fxsave_area) == 512, "FXSAVE writes 512 bytes");
 
 /* One entry of the interpreter's software TLB. A tag is the page's linear address when that kind
  * of access may go straight to `host`, else TLB_INVALID. */
-#define TLB_INVALID 1u
-#define TLB_BITS    10
-#define TLB_SIZE    (1u << TLB_BITS)
+#define TLB_INVALID   1u
+#define TLB_BITS      10
+#define TLB_SIZE      (1u << TLB_BITS)
+#define TLB_FILL_LIST 128
 struct tlb_entry {
     uint32_t tag[3]; /* by enum access: read, write, execute */
     uint32_t gfn;
@@ -113,6 +115,11 @@ struct vcpu {
     jmp_buf fault_jmp;        /* raise_*() jumps here; set by the loop that executes guest code */
 
     struct tlb_entry tlb[2][TLB_SIZE]; /* by privilege: 0 supervisor, 1 user */
+    /* Slots filled since the last flush (slot index + TLB_SIZE for user), so that flushing a TLB
+     * that was little used costs little; tlb_fills may exceed the list's length. */
+    uint16_t tlb_filled[TLB_FILL_LIST];
+    uint32_t tlb_fills;
+    uint32_t tlb_large[32]; /* a bit for each 4 MiB in which an entry came from a large page */
 
     struct machine *machine;
     struct interp *interp;

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/* mmu.c: memory as instructions see it: software TLB in front of the walk, page crossings, devices,
+ * watched code. The fast path of each accessor is a tag compare and a load.
+ *
+ * Invariant: a TLB tag for writes is only ever set for a RAM frame that is not watched and whose
+ * dirty bit is set; mmu_protect_frame() takes such tags back. */
+#include "runtime/mmu.h"
+
+#include "runtime/exception.h"
+#include "runtime/machine.h"
+#include "runtime/phys.h"
+#include "runtime/view.h"
+
+#include <string.h>
+
+#define PAGE_MASK     0xfffu
+#define PAGE_LEFT(la) (0x1000u - ((la)&PAGE_MASK))
+
+static struct tlb_entry *tlb_slot(struct vcpu *v, uint32_t la, bool user)
+{
+    return &v->tlb[user][la >> 12 & (TLB_SIZE - 1)];
+}
+
+static void tlb_clear(struct tlb_entry *e)
+{
+    e->tag[ACC_READ] = e->tag[ACC_WRITE] = e->tag[ACC_EXEC] = TLB_INVALID;
+    e->gfn = UINT32_MAX;
+}
+
+static struct tlb_entry *tlb_numbered(struct vcpu *v, unsigned n)
+{
+    return &v->tlb[n / TLB_SIZE][n % TLB_SIZE];
+}
+
+static void tlb_flush(struct vcpu *v)
+{
+    if (v->tlb_fills <= TLB_FILL_LIST)
+        for (unsigned i = 0; i < v->tlb_fills; i++)
+            tlb_clear(tlb_numbered(v, v->tlb_filled[i]));
+    else
+        for (unsigned i = 0; i < 2 * TLB_SIZE; i++)
+            tlb_clear(tlb_numbered(v, i));
+    v->tlb_fills = 0;
+    memset(v->tlb_large, 0, sizeof(v->tlb_large));
+}
+
+void mmu_reset(struct vcpu *v)
+{
+    v->tlb_fills = TLB_FILL_LIST + 1;
+    tlb_flush(v);
+}
+
+/* Enters what a committed walk has shown. Nothing for MMIO. */
+static void tlb_fill(struct vcpu *v, uint32_t la, bool user, enum access access,
+                     const struct walk *w)
+{
+    struct phys *p = v->machine->phys;
+    uint32_t page = la & ~PAGE_MASK, gfn = (uint32_t)(w->gpa >> 12);
+    enum phys_kind kind = phys_kind(p, gfn);
+    if (kind == PHYS_MMIO)
+        return;
+    struct tlb_entry *e = tlb_slot(v, la, user);
+    if (e->gfn != gfn ||
+        (e->tag[ACC_READ] != page && e->tag[ACC_WRITE] != page && e->tag[ACC_EXEC] != page))
+        tlb_clear(e);
+    if (e->gfn != gfn && v->tlb_fills++ < TLB_FILL_LIST)
+        v->tlb_filled[v->tlb_fills - 1] = (uint16_t)(e - &v->tlb[0][0]);
+    if (w->page_size > 0x1000)
+        v->tlb_large[la >> 27] |= 1u << (la >> 22 & 31);
+    e->gfn = gfn;
+    e->host = phys_hva(p, gfn);
+    e->tag[ACC_READ] = page;
+    if (access == ACC_EXEC)
+        e->tag[ACC_EXEC] = page;
+    if (kind == PHYS_RAM && w->writable && w->dirty && !phys_watched(p, gfn))
+        e->tag[ACC_WRITE] = page;
+}
+
+/* Guest-physical address for an access, raising #PF. */
+static uint64_t translate(struct vcpu *v, uint32_t la, bool user, enum access access)
+{
+    struct walk w = mmu_walk(v, la, access, user, true);
+    if (!w.ok)
+        raise_pf(v, la, w.error);
+    tlb_fill(v, la, user, access, &w);
+    return w.gpa;
+}
+
+static inline uint8_t *tlb_hit(struct vcpu *v, uint32_t la, unsigned n, bool user,
+                               enum access access)
+{
+    struct tlb_entry *e = tlb_slot(v, la, user);
+    if (e->tag[access] != (la & ~PAGE_MASK) || n > PAGE_LEFT(la))
+        return NULL;
+    return e->host + (la & PAGE_MASK);
+}
+
+static uint64_t read_slow(struct vcpu *v, uint32_t la, unsigned n, bool user)
+{
+    if (n <= PAGE_LEFT(la))
+        return phys_read(v->machine->phys, translate(v, la, user, ACC_READ), n);
+    uint64_t value = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t gpa = translate(v, la + i, user, ACC_READ);
+        value |= phys_read(v->machine->phys, gpa, 1) << (8 * i);
+    }
+    return value;
+}
+
+static void write_slow(struct vcpu *v, uint32_t la, uint64_t value, unsigned n, bool user)
+{
+    if (n <= PAGE_LEFT(la)) {
+        phys_write(v->machine->phys, translate(v, la, user, ACC_WRITE), value, n);
+        return;
+    }
+    unsigned left = PAGE_LEFT(la);
+    uint64_t first = translate(v, la, user, ACC_WRITE);
+    uint64_t second = translate(v, la + left, user, ACC_WRITE);
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t gpa = i < left ? first + i : second + (i - left);
+        phys_write(v->machine->phys, gpa, value >> (8 * i) & 0xff, 1);
+    }
+}
+
+static bool is_user(const struct vcpu *v)
+{
+    return v->cpl == 3;
+}
+
+#define ACCESSORS(bits)                                                                            \
+    uint##bits##_t mmu_read##bits(struct vcpu *v, uint32_t la)                                     \
+    {                                                                                              \
+        uint##bits##_t value;                                                                      \
+        const uint8_t *host = tlb_hit(v, la, bits / 8, is_user(v), ACC_READ);                      \
+        if (!host)                                                                                 \
+            return (uint##bits##_t)read_slow(v, la, bits / 8, is_user(v));                         \
+        memcpy(&value, host, sizeof(value));                                                       \
+        return value;                                                                              \
+    }                                                                                              \
+    void mmu_write##bits(struct vcpu *v, uint32_t la, uint##bits##_t value)                        \
+    {                                                                                              \
+        uint8_t *host = tlb_hit(v, la, bits / 8, is_user(v), ACC_WRITE);                           \
+        if (host)                                                                                  \
+            memcpy(host, &value, sizeof(value));                                                   \
+        else                                                                                       \
+            write_slow(v, la, value, bits / 8, is_user(v));                                        \
+    }
+ACCESSORS(8)
+ACCESSORS(16)
+ACCESSORS(32)
+ACCESSORS(64)
+#undef ACCESSORS
+
+uint64_t mmu_sys_read(struct vcpu *v, uint32_t la, unsigned n)
+{
+    const uint8_t *host = tlb_hit(v, la, n, false, ACC_READ);
+    if (!host)
+        return read_slow(v, la, n, false);
+    uint64_t value = 0;
+    memcpy(&value, host, n);
+    return value;
+}
+
+void mmu_sys_write(struct vcpu *v, uint32_t la, uint64_t value, unsigned n)
+{
+    uint8_t *host = tlb_hit(v, la, n, false, ACC_WRITE);
+    if (host)
+        memcpy(host, &value, n);
+    else
+        write_slow(v, la, value, n, false);
+}
+
+void mmu_sys_probe(struct vcpu *v, uint32_t la, size_t n, enum access access, bool user)
+{
+    for (size_t done = 0; done < n;) {
+        uint32_t at = la + (uint32_t)done;
+        translate(v, at, user, access);
+        done += PAGE_LEFT(at);
+    }
+}
+
+void mmu_probe(struct vcpu *v, uint32_t la, size_t n, enum access access)
+{
+    mmu_sys_probe(v, la, n, access, is_user(v));
+}
+
+/* One page's part of a long transfer: through the host pointer, or byte by byte. */
+static void transfer(struct vcpu *v, uint32_t la, uint8_t *buf, size_t n, enum access access)
+{
+    uint8_t *host = mmu_direct(v, la, n, access);
+    if (host && access == ACC_READ)
+        memcpy(buf, host, n);
+    else if (host)
+        memcpy(host, buf, n);
+    else
+        for (size_t i = 0; i < n; i++) {
+            if (access == ACC_READ)
+                buf[i] = mmu_read8(v, la + (uint32_t)i);
+            else
+                mmu_write8(v, la + (uint32_t)i, buf[i]);
+        }
+}
+
+static void transfer_all(struct vcpu *v, uint32_t la, uint8_t *buf, size_t n, enum access access)
+{
+    mmu_probe(v, la, n, access);
+    for (size_t done = 0; done < n;) {
+        uint32_t at = la + (uint32_t)done;
+        size_t part = PAGE_LEFT(at) < n - done ? PAGE_LEFT(at) : n - done;
+        transfer(v, at, buf + done, part, access);
+        done += part;
+    }
+}
+
+void mmu_read(struct vcpu *v, uint32_t la, void *buf, size_t n)
+{
+    transfer_all(v, la, buf, n, ACC_READ);
+}
+
+void mmu_write(struct vcpu *v, uint32_t la, const void *buf, size_t n)
+{
+    transfer_all(v, la, (uint8_t *)buf, n, ACC_WRITE);
+}
+
+uint64_t mmu_fetch(struct vcpu *v, uint32_t la, const uint8_t **host)
+{
+    struct tlb_entry *e = tlb_slot(v, la, is_user(v));
+    if (e->tag[ACC_EXEC] == (la & ~PAGE_MASK)) {
+        *host = e->host + (la & PAGE_MASK);
+        return (uint64_t)e->gfn << 12 | (la & PAGE_MASK);
+    }
+    uint64_t gpa = translate(v, la, is_user(v), ACC_EXEC);
+    const uint8_t *page = phys_hva(v->machine->phys, (uint32_t)(gpa >> 12));
+    *host = page ? page + (la & PAGE_MASK) : NULL;
+    return gpa;
+}
+
+void *mmu_direct(struct vcpu *v, uint32_t la, size_t n, enum access access)
+{
+    if (n > PAGE_LEFT(la))
+        return NULL;
+    uint8_t *host = tlb_hit(v, la, (unsigned)n, is_user(v), access);
+    if (host)
+        return host;
+    struct walk w = mmu_walk(v, la, access, is_user(v), true);
+    if (!w.ok)
+        return NULL;
+    tlb_fill(v, la, is_user(v), access, &w);
+    return tlb_hit(v, la, (unsigned)n, is_user(v), access);
+}
+
+void mmu_flush_all(struct vcpu *v)
+{
+    v->machine->stats.flush_all++;
+    tlb_flush(v);
+    if (v->views)
+        views_flush_all(v->views);
+}
+
+void mmu_flush_nonglobal(struct vcpu *v)
+{
+    v->machine->stats.cr3_loads++;
+    tlb_flush(v); /* global entries may go, too (vol. 3, 4.10.4.1 only requires the others) */
+    if (v->views)
+        views_cr3_loaded(v->views);
+}
+
+void mmu_invlpg(struct vcpu *v, uint32_t la)
+{
+    v->machine->stats.invlpgs++;
+    if (v->tlb_large[la >> 27] >> (la >> 22 & 31) & 1)
+        tlb_flush(v);
+    tlb_clear(tlb_slot(v, la, false));
+    tlb_clear(tlb_slot(v, la, true));
+    if (v->views)
+        views_invlpg(v->views, la);
+}
+
+void mmu_protect_frame(struct vcpu *v, uint32_t gfn)
+{
+    for (unsigned user = 0; user < 2; user++)
+        for (unsigned i = 0; i < TLB_SIZE; i++)
+            if (v->tlb[user][i].gfn == gfn)
+                v->tlb[user][i].tag[ACC_WRITE] = TLB_INVALID;
+    if (v->views)
+        views_protect_frame(v->views, gfn);
+}
