@@ -26,6 +26,11 @@ uint64_t phys_ram_size(const struct phys *p);
 /* Places a ROM image ending at 4 GiB, its last 128 KiB also ending at 1 MiB. Size: a multiple of
  * 4 KiB up to 16 MiB. 0 or negative errno. */
 int phys_add_rom(struct phys *p, const void *image, size_t size);
+/* What the frames of [0xc0000, 0x100000) show, as a host bridge's PAM registers choose: the ROM's low
+ * copy (where there is none: RAM that can't be written), RAM that can't be written, or RAM. The caller
+ * flushes the TLB. 0, or -EINVAL outside that range. */
+enum phys_shadow { PHYS_SHADOW_ROM, PHYS_SHADOW_READ, PHYS_SHADOW_RAM };
+int phys_set_shadow(struct phys *p, uint32_t gfn, uint32_t count, enum phys_shadow shadow);
 
 enum phys_kind phys_kind(const struct phys *p, uint32_t gfn);
 /* The page's bytes in the monitor's own mapping (writable even for ROM), NULL for MMIO. */
