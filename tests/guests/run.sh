@@ -1,0 +1,46 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Runs test kernels and judges them by their exit status and last line.
+#   run.sh [--build DIR] [--engine bt|interp] [--vm ringdown|qemu] [--append S] [--timeout S] [-v] [NAME...]
+# Without names: all kernels that were built.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+build=$here/../../build engine=bt vm=ringdown append= limit=120 verbose=0
+while [ $# -gt 0 ]; do
+    case $1 in
+    --build) build=$2; shift 2 ;;
+    --engine) engine=$2; shift 2 ;;
+    --vm) vm=$2; shift 2 ;;
+    --append) append=$2; shift 2 ;;
+    --timeout) limit=$2; shift 2 ;;
+    -v) verbose=1; shift ;;
+    -*) echo "run.sh: unknown option $1" >&2; exit 2 ;;
+    *) break ;;
+    esac
+done
+guests=$build/tests/guests
+[ $# -gt 0 ] || set -- $(cd "$guests" && ls ./*.elf | sed 's,^./,,;s,\.elf$,,')
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+bad=0
+for name; do
+    if [ "$vm" = qemu ]; then
+        timeout "$limit" qemu-system-i386 -accel tcg -cpu max -m 128M -kernel "$guests/$name.elf" -append "$append" \
+            -device isa-debug-exit,iobase=0xf4,iosize=4 -serial stdio -display none -monitor none \
+            -no-reboot -net none </dev/null >"$log" 2>&1
+    else
+        timeout "$limit" "$build/ringdown" run --engine "$engine" --memory 128M --kernel "$guests/$name.elf" \
+            --append "$append" --debug-exit --serial stdio </dev/null >"$log" 2>&1
+    fi
+    status=$?
+    last=$(tr -d '\r' <"$log" | grep -a ' passed, [0-9]* failed$' | tail -1)
+    if [ $status -eq 1 ] && [ "${last##*, }" = "0 failed" ]; then
+        [ $verbose = 1 ] && cat "$log"
+        echo "ok   $name: $last"
+    else
+        tr -d '\r' <"$log" | if [ $verbose = 1 ]; then cat; else grep -av '^PASS' | tail -60; fi
+        echo "FAIL $name: status $status, ${last:-no result line}"
+        bad=1
+    fi
+done
+exit $bad
