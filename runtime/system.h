@@ -4,6 +4,7 @@
 #define RINGDOWN_RUNTIME_SYSTEM_H
 
 #include "ringdown/cpu.h"
+#include "ringdown/feature.h"
 
 #include <stddef.h>
 
@@ -26,32 +27,6 @@ struct cpu_model;
 struct cpu_model *cpu_model_create(const char *spec, char *err, size_t err_size);
 void cpu_model_destroy(struct cpu_model *m);
 void cpuid(struct vcpu *v, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
-/* Instruction-set features by which the table's rows are offered or #UD. */
-enum cpu_feature {
-    FEAT_BASE,
-    FEAT_CMOV,
-    FEAT_CX8,
-    FEAT_TSC,
-    FEAT_MSR,
-    FEAT_SEP,
-    FEAT_FXSR,
-    FEAT_FPU,
-    FEAT_MMX,
-    FEAT_SSE,
-    FEAT_SSE2,
-    FEAT_SSE3,
-    FEAT_SSSE3,
-    FEAT_SSE41,
-    FEAT_SSE42,
-    FEAT_POPCNT,
-    FEAT_AES,
-    FEAT_PCLMUL,
-    FEAT_MOVBE,
-    FEAT_CLFLUSH,
-    FEAT_RDRAND,
-    FEAT_RDSEED,
-    FEAT_NEVER,
-};
 bool cpu_has(const struct cpu_model *m, enum cpu_feature f);
 const struct cpu_model *machine_cpu_model(const struct machine *m);
 

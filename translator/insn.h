@@ -66,6 +66,8 @@ enum opnd_kind {
     OPND_MMX,
     OPND_ST,
     OPND_ONE,  /* the constant 1 of shifts */
+    OPND_STR,  /* string operand of `size` bytes: reg R_ESI is mem_seg:[(E)SI], R_EDI is
+                * ES:[(E)DI], R_EBX is XLAT's mem_seg:[(E)BX + AL]; mem_size is set, has_mem is not */
 };
 struct opnd {
     uint8_t kind, reg, size;
@@ -105,10 +107,10 @@ struct insn {
     uint8_t opcode;
     uint8_t modrm, sib;           /* valid if has_modrm / has_sib */
     bool has_modrm, has_sib, has_mem; /* has_mem: ModRM or moffs memory operand */
-    bool lock, rep, repne;        /* prefixes present (F3 rep, F2 repne), mandatory ones too */
+    bool lock, rep, repne;        /* F3 rep, F2 repne, mandatory ones too; of both the last counts */
     bool prefix66, prefix67;
     uint8_t seg_prefix;           /* SEG_*, or 0xff */
-    uint8_t opsize;               /* 2 or 4: effective operand size */
+    uint8_t opsize;               /* 2 or 4: effective operand size; a mandatory 66 does not count */
     uint8_t addrsize;             /* 2 or 4: effective address size */
     /* The memory operand: effective address = base + index * scale + disp, mod 2^(8*addrsize). */
     uint8_t mem_seg;              /* SEG_*, prefixes and SS default applied */
@@ -138,6 +140,8 @@ enum decode_status {
 struct decoder;
 struct cpu_model;
 struct decoder *decoder_create(const struct cpu_model *model); /* NULL model: all features */
+/* The same for a set of features, bit (1u << FEAT_x); this is all that the translator's side needs. */
+struct decoder *decoder_create_features(uint32_t features);
 void decoder_destroy(struct decoder *d);
 /* Decodes one instruction from n bytes. `code32` is CS.D. Rows whose feature the model lacks are
  * DECODE_UNDEFINED. LOCK where it is not allowed is DECODE_UNDEFINED. */
@@ -148,12 +152,16 @@ const char *insn_class_name(enum insn_class cls);
 /* Intel-syntax text by capstone for dumps; returns buf. */
 char *decode_format(struct decoder *d, const struct insn *i, uint32_t pc, bool code32, char *buf,
                     unsigned size);
+/* A row's demands on 66, F2 and F3 besides one of them being mandatory. */
+#define INSN_PFX_NP    1 /* none of them */
+#define INSN_PFX_NOREP 2 /* neither F2 nor F3; 66 is the operand size */
 /* The whole table, for generated coverage maps and tests. */
 struct insn_row {
-    uint8_t map, opcode, ext /* ModRM.reg, or 0xff */, pfx /* 0, 0x66, 0xf2, 0xf3 mandatory */;
+    uint8_t map, opcode, ext /* ModRM.reg, or 0xff */, pfx /* 0, INSN_PFX_*, or 0x66, 0xf2, 0xf3 */;
     uint8_t mod /* 0 any, 1 memory only, 2 register only */;
-    uint8_t opnd[3]; /* operand specification, see insn_table.c */
+    uint8_t opnd[3]; /* enum insn_spec, see insn_table.h */
     struct insn_info info;
+    uint8_t rm; /* ModRM.rm, or 0xff */
 };
 extern const struct insn_row insn_rows[];
 extern const unsigned insn_row_count;
