@@ -20,17 +20,11 @@
 #define PFX_F2    0xf2
 #define PFX_F3    0xf3
 
-#define ROW(map, opc, ext, rm, pfx, mod, op, nm, o0, o1, o2, cls, fl, rd, wr, mb, ft)              \
-    {                                                                                              \
-        map,                                                                                       \
-        opc,                                                                                       \
-        ext,                                                                                       \
-        pfx,                                                                                       \
-        mod,                                                                                       \
-        {SPEC_##o0, SPEC_##o1, SPEC_##o2},                                                         \
-        { OP_##op, CLASS_##cls, FEAT_##ft, fl, rd, wr, mb, nm},                                     \
-        rm
-},
+/* clang-format off */
+#define ROW(map, opc, ext, rm, pfx, mod, op, nm, o0, o1, o2, cls, fl, rd, wr, mb, ft) \
+    {map, opc, ext, pfx, mod, {SPEC_##o0, SPEC_##o1, SPEC_##o2}, \
+     {OP_##op, CLASS_##cls, FEAT_##ft, fl, rd, wr, mb, nm}, rm},
+/* clang-format on */
 const struct insn_row insn_rows[] = {
 #include "translator/insn.def"
 };
