@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/* interp_fpu.c: x87, MMX and SSE in the interpreter: checks in C, execution by thunks
+ * (fpu_thunk.h), so that results are the host's bit for bit.
+ *
+ * A memory operand is touched in place when it lies in one page of plain RAM. Otherwise (page
+ * crossing, device, watched code) it goes through a bounce buffer; a store then checks the guest's
+ * memory first, so that nothing has changed when it faults. */
+#include "runtime/interp_fpu.h"
+
+#include "runtime/exception.h"
+#include "runtime/interp.h"
+#include "runtime/mmu.h"
+#include "runtime/segment.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#define likely(x)    __builtin_expect(!!(x), 1)
+#define unlikely(x)  __builtin_expect(!!(x), 0)
+
+#define BOUNCE_SIZE  16u
+#define MASKMOV_SIZE 16u
+#define FCW_MASKS    0x3fu
+
+/* --- availability (SDM vol. 3, tables 2-2 and 9-2; vol. 2, exception classes) --- */
+
+void interp_fpu_check_sse(struct vcpu *v)
+{
+    if (likely(!(v->cr0 & (CR0_EM | CR0_TS)) && v->cr4 & CR4_OSFXSR))
+        return;
+    if (v->cr0 & CR0_EM || !(v->cr4 & CR4_OSFXSR))
+        raise_ud(v);
+    raise_nm(v);
+}
+
+static inline void check_mmx(struct vcpu *v)
+{
+    if (likely(!(v->cr0 & (CR0_EM | CR0_TS))))
+        return;
+    if (v->cr0 & CR0_EM)
+        raise_ud(v);
+    raise_nm(v);
+}
+
+void interp_fpu_align(struct vcpu *v, uint32_t la, unsigned size)
+{
+    if (unlikely(v->eflags & EFL_AC && v->cr0 & CR0_AM && v->cpl == 3 && la & (size - 1)))
+        raise_ac(v);
+}
+
+/* Table 6-7 of vol. 3: an extended real must be a multiple of 8. */
+static inline void check_alignment(struct vcpu *v, uint32_t la, const struct fpu_thunk *t)
+{
+    if (unlikely(la & t->align))
+        raise_gp(v, 0);
+    if (unlikely(v->eflags & EFL_AC))
+        interp_fpu_align(v, la, t->size >= 8 ? 8 : t->size);
+}
+
+/* --- errors --- */
+
+bool interp_fpu_error(struct vcpu *v)
+{
+    if (v->cr0 & CR0_NE)
+        raise_mf(v);
+    if (v->fpu)
+        irq_set(&v->fpu->ferr, 1);
+    atomic_fetch_or(&v->request, VCPU_REQ_EVENT);
+    return true; /* the instruction waits where it is */
+}
+
+/* IGNNE# is asserted: executes a thunk as if nothing were pending. */
+static unsigned run_ignoring(struct vcpu *v, const struct fpu_thunk *t, void *mem)
+{
+    uint16_t fcw = fpu_control(), masked = fcw | FCW_MASKS;
+    unsigned flags = fpu_status() & FCW_MASKS;
+    __asm__ volatile("fnclex; fldcw %0" : : "m"(masked));
+    unsigned trap = t->run(v, mem);
+    if (fpu_control() == masked)
+        __asm__ volatile("fldcw %0" : : "m"(fcw));
+    fpu_sync(v);
+    v->fx.fsw |= flags;
+    fpu_load(v);
+    return trap;
+}
+
+/* What the trap that a thunk took means to the guest. The result is that of a handler. */
+static bool thunk_failed(struct vcpu *v, unsigned trap)
+{
+    if (trap == VEC_MF)
+        return interp_fpu_error(v);
+    if (trap == VEC_XM && v->cr4 & CR4_OSXMMEXCPT)
+        raise_xm(v);
+    if (trap == VEC_GP)
+        raise_gp(v, 0);
+    raise_ud(v);
+}
+
+static inline unsigned run(struct vcpu *v, const struct fpu_thunk *t, void *mem)
+{
+    unsigned trap = t->run(v, mem);
+    if (unlikely(trap == VEC_MF && !(v->cr0 & CR0_NE) && v->fpu->ignne))
+        trap = run_ignoring(v, t, mem);
+    return trap;
+}
+
+/* --- memory operands --- */
+
+/* True if the x87 store that has just been executed stored nothing, for an unmasked exception
+ * (vol. 1, 8.5; a precision exception alone does not keep it from storing). No unmasked flag was
+ * set before it, or it would not have executed. */
+static bool store_suppressed(void)
+{
+    return fpu_status() & ~fpu_control() & (FSW_IE | FSW_DE | FSW_ZE | FSW_OE | FSW_UE);
+}
+
+static void bounce_read(struct vcpu *v, uint32_t la, void *buf, unsigned n)
+{
+    uint32_t word;
+    uint64_t quad;
+    if (n == 4) { /* one access to a device */
+        word = mmu_read32(v, la);
+        memcpy(buf, &word, 4);
+    } else if (n == 8) {
+        quad = mmu_read64(v, la);
+        memcpy(buf, &quad, 8);
+    } else {
+        mmu_read(v, la, buf, n);
+    }
+}
+
+static void bounce_write(struct vcpu *v, uint32_t la, const void *buf, unsigned n)
+{
+    uint32_t word;
+    uint64_t quad;
+    if (n == 4) {
+        memcpy(&word, buf, 4);
+        mmu_write32(v, la, word);
+    } else if (n == 8) {
+        memcpy(&quad, buf, 8);
+        mmu_write64(v, la, quad);
+    } else {
+        mmu_write(v, la, buf, n);
+    }
+}
+
+static __attribute__((noinline)) unsigned run_bounced(struct vcpu *v, const struct fpu_thunk *t,
+                                                      uint32_t la)
+{
+    uint8_t buf[BOUNCE_SIZE] __attribute__((aligned(16)));
+    unsigned trap;
+    if (!t->write) {
+        bounce_read(v, la, buf, t->size);
+        return run(v, t, buf);
+    }
+    mmu_probe(v, la, t->size, ACC_WRITE);
+    trap = run(v, t, buf);
+    if (!trap && !(t->x87 && store_suppressed()))
+        bounce_write(v, la, buf, t->size);
+    return trap;
+}
+
+/* The soft TLB's fast path; see mmu_direct(). */
+static inline void *direct(struct vcpu *v, uint32_t la, unsigned n, enum access access)
+{
+    const struct tlb_entry *e = &v->tlb[v->cpl == 3][la >> 12 & (TLB_SIZE - 1)];
+    uint32_t offset = la & 0xfff;
+    if (likely(e->tag[access] == la - offset && offset + n <= 0x1000))
+        return e->host + offset;
+    return mmu_direct(v, la, n, access);
+}
+
+static inline unsigned run_mem(struct vcpu *v, const struct fpu_thunk *t, uint32_t la)
+{
+    check_alignment(v, la, t);
+    void *mem = direct(v, la, t->size, t->write ? ACC_WRITE : ACC_READ);
+    if (unlikely(!mem))
+        return run_bounced(v, t, la);
+    return run(v, t, mem);
+}
+
+/* --- handlers --- */
+
+static const struct fpu_thunk *thunk_find(struct vcpu *v, const struct insn *i)
+{
+    fpu_special_fn *special = i->op == OP_X87 ? interp_fpu_special(i) : NULL;
+    const struct fpu_thunk *t = fpu_thunk_make(v, i, special);
+    if (!t) {
+        atomic_fetch_or(&v->request, VCPU_REQ_STOP);
+        raise_ud(v);
+    }
+    return t;
+}
+
+static inline const struct fpu_thunk *thunk_of(struct vcpu *v, const struct insn *i)
+{
+    const struct fpu_thunk *t = fpu_thunk_cached(v, i);
+    return likely(t) ? t : thunk_find(v, i);
+}
+
+static bool op_x87(struct vcpu *v, const struct insn *i)
+{
+    if (unlikely(v->cr0 & (CR0_EM | CR0_TS)))
+        raise_nm(v);
+    const struct fpu_thunk *t = thunk_of(v, i);
+    if (unlikely(t->special))
+        return t->special(v, i);
+    uint32_t la = 0;
+    unsigned trap;
+    if (t->size) {
+        /* A pending error comes before whatever the memory operand may raise. */
+        if (t->waits && interp_fpu_pending(v))
+            return interp_fpu_error(v);
+        la = interp_mem(v, i, t->size, t->write);
+        trap = run_mem(v, t, la);
+    } else {
+        trap = run(v, t, NULL);
+    }
+    if (unlikely(trap))
+        return thunk_failed(v, trap);
+    if (t->track) {
+        v->fx.fip = v->eip;
+        v->fx.fcs = v->seg[SEG_CS].sel;
+        v->fx.fop = (uint16_t)((i->opcode & 7) << 8 | i->modrm);
+        if (t->size) {
+            v->fx.fdp = la - v->seg[i->mem_seg].base;
+            v->fx.fds = v->seg[i->mem_seg].sel;
+        }
+    }
+    return false;
+}
+
+/* MASKMOVQ and MASKMOVDQU write the bytes that a mask selects at DS:[(E)DI]. */
+static bool maskmov(struct vcpu *v, const struct insn *i, const struct fpu_thunk *t)
+{
+    unsigned n = i->op == OP_MMX ? 8 : 16, trap;
+    unsigned seg = i->seg_prefix == 0xff ? SEG_DS : i->seg_prefix;
+    uint32_t off = i->addrsize == 2 ? v->gpr[R_EDI] & 0xffff : v->gpr[R_EDI];
+    uint32_t la = segment_check(v, seg, off, n, true);
+    uint8_t zeros[MASKMOV_SIZE], ones[MASKMOV_SIZE];
+    interp_fpu_align(v, la, 8);
+    void *mem = direct(v, la, n, ACC_WRITE);
+    if (mem) {
+        trap = run(v, t, mem);
+        return trap ? thunk_failed(v, trap) : false;
+    }
+    mmu_probe(v, la, n, ACC_WRITE);
+    memset(zeros, 0x00, sizeof zeros);
+    memset(ones, 0xff, sizeof ones);
+    trap = run(v, t, zeros);
+    if (!trap)
+        trap = run(v, t, ones);
+    if (trap)
+        return thunk_failed(v, trap);
+    /* Bytes that come out the same over different grounds are those that were written. */
+    for (unsigned b = 0; b < n; b++)
+        if (zeros[b] == ones[b])
+            mmu_write8(v, la + b, ones[b]);
+    return false;
+}
+
+static inline bool execute(struct vcpu *v, const struct insn *i)
+{
+    const struct fpu_thunk *t = thunk_of(v, i);
+    unsigned trap;
+    if (unlikely(t->maskmov))
+        return maskmov(v, i, t);
+    if (t->size)
+        trap = run_mem(v, t, interp_mem(v, i, t->size, t->write));
+    else
+        trap = run(v, t, NULL);
+    return unlikely(trap) ? thunk_failed(v, trap) : false;
+}
+
+static bool op_mmx(struct vcpu *v, const struct insn *i)
+{
+    if (i->info->flags & INSN_SSE)
+        interp_fpu_check_sse(v);
+    else
+        check_mmx(v);
+    if (i->has_mem && interp_fpu_pending(v))
+        return interp_fpu_error(v);
+    return execute(v, i);
+}
+
+static bool op_sse(struct vcpu *v, const struct insn *i)
+{
+    if (likely(i->info->flags & INSN_SSE))
+        interp_fpu_check_sse(v);
+    return execute(v, i);
+}
+
+static bool op_fwait(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    if ((v->cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
+        raise_nm(v);
+    if (interp_fpu_pending(v))
+        return interp_fpu_error(v);
+    return false;
+}
+
+/* One processor, and its devices run on its thread: there is no order to enforce. */
+static bool op_fence(struct vcpu *v, const struct insn *i)
+{
+    (void)v;
+    (void)i;
+    return false;
+}
+
+/* Faults like a load of a byte (vol. 2, CLFLUSH); caches are coherent. */
+static bool op_clflush(struct vcpu *v, const struct insn *i)
+{
+    mmu_probe(v, interp_mem(v, i, 1, false), 1, ACC_READ);
+    return false;
+}
+
+interp_fn *const interp_fpu_ops[OP_COUNT] = {
+    [OP_X87] = op_x87,
+    [OP_MMX] = op_mmx,
+    [OP_SSE] = op_sse,
+    [OP_FWAIT] = op_fwait,
+    [OP_FENCE] = op_fence,
+    [OP_PREFETCH] = op_fence,
+    [OP_CLFLUSH] = op_clflush,
+    [OP_LDMXCSR] = interp_fpu_ldmxcsr,
+    [OP_STMXCSR] = interp_fpu_stmxcsr,
+    [OP_FXSAVE] = interp_fpu_fxsave,
+    [OP_FXRSTOR] = interp_fpu_fxrstor,
+};
