@@ -89,8 +89,8 @@ void cpu_init(void)
     asm volatile("lgdt %0; lidt %1\n"
                  "ljmp %2,$1f\n1:\n"
                  "mov %w3,%%ds; mov %w3,%%es; mov %w3,%%fs; mov %w3,%%gs; mov %w3,%%ss\n"
-                 "ltr %w4" ::"m"(g),
-                 "m"(i), "i"(KCS), "r"(KDS), "r"(SEL_TSS)
+                 "ltr %w4; lldt %w5" ::"m"(g),
+                 "m"(i), "i"(KCS), "r"(KDS), "r"(SEL_TSS), "r"(0)
                  : "memory");
 }
 

@@ -76,7 +76,8 @@ extern uint32_t multiboot_info;
 struct test {
     const char *name;
     void (*run)(void);
-    const char *qemu; /* how QEMU's TCG departs from the SDM here, or NULL */
+    const char
+        *qemu; /* how QEMU's TCG departs from the SDM here (from '!': not run there), or NULL */
 };
 void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Runs the tests (all, or those named on the command line as `only=NAME`), prints, exits. */
@@ -125,6 +126,7 @@ void trap_run(struct ctx *c);
 bool trap_call(void (*fn)(void *), void *arg, struct ctx *out);
 extern void (*irq_handler[256])(struct ctx *c);
 extern struct ctx trap_save;
+extern uint32_t trap_flags; /* EFLAGS as the handler found them */
 /* Run inside a handler: makes trap_run() return as if the trap had not been served. */
 extern bool trap_stop;
 
@@ -214,7 +216,9 @@ static inline uint32_t read_eflags(void)
 #define CODE(name, pre, fault)                                                                     \
     asm(".pushsection .text.snippet,\"ax\"\n.globl " #name ", " #name "_at, " #name "_next\n"      \
         "" #name ": " pre "\n" #name "_at: " fault "\n" #name "_next: int $0x30\n.popsection\n");  \
-    extern uint8_t name[], name##_at[], name##_next[]
+    extern __attribute__((unused)) uint8_t name[], name##_at[], name##_next[]
+/* For X(name, pre, fault, ...) lists. */
+#define CODE_OF(name, pre, fault, ...) CODE(name, pre, fault);
 
 #endif
 #endif

@@ -56,6 +56,11 @@ _Noreturn void run_tests(const struct test *tests, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         if (!selected(tests[i].name))
             continue;
+        if (tests[i].qemu && tests[i].qemu[0] == '!' && on_qemu()) {
+            print("KNOWN %s: not run (QEMU: %s)\n", tests[i].name, tests[i].qemu + 1);
+            known++;
+            continue;
+        }
         current = &tests[i];
         failures_here = 0;
         if (cmdline_has("verbose"))

@@ -48,6 +48,8 @@ trap_common:
     pushl %eax
     movl $KDS, %eax
     movl %eax, %ds
+    pushfl
+    popl trap_flags
     popl trap_save + T_EAX
     popl trap_save + T_DS
     popl trap_save + T_VECTOR
@@ -173,4 +175,6 @@ trap_df_entry:
 trap_stack_top:
     .globl trap_return_esp
 trap_return_esp: .skip 4
+    .globl trap_flags
+trap_flags: .skip 4
     .section .note.GNU-stack, "", @progbits
