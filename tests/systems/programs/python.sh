@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+exec python3 -B -S /test/python.py
