@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/* msr.c: model-specific registers (SDM vol. 4, 2.1) and the time-stamp counter.
+ *
+ * Registers that a family-6 processor has whatever CPUID says, and those behind a CPUID feature
+ * that the model offers. All else raises #GP(0), which is how software probes. */
+#include "runtime/system.h"
+
+#include "devices/lapic.h"
+#include "runtime/exception.h"
+#include "runtime/machine.h"
+#include "runtime/mmu.h"
+#include "runtime/platform.h"
+
+#include <string.h>
+#include <x86intrin.h>
+
+#define MSR_PLATFORM_ID       0x017u
+#define MSR_TSC_ADJUST        0x03bu
+#define MSR_BIOS_UPDT_TRIG    0x079u
+#define MSR_BIOS_SIGN_ID      0x08bu
+#define MSR_MTRRCAP           0x0feu
+#define MSR_ARCH_CAPABILITIES 0x10au
+#define MSR_MISC_ENABLE       0x1a0u
+#define MSR_MTRR_VAR          0x200u /* base and mask, eight times */
+#define MSR_MTRR_VAR_END      0x210u
+#define MSR_MTRR_FIX64K       0x250u
+#define MSR_MTRR_FIX16K       0x258u
+#define MSR_MTRR_FIX4K        0x268u
+#define MSR_MTRR_FIX4K_END    0x270u
+#define MSR_MTRR_DEF          0x2ffu
+
+#define PHYS_RESERVED         0xfffffff000000000ull /* beyond MAXPHYADDR, 36 */
+
+/* No update is newer than this, so no guest tries to load one. */
+#define MICROCODE_REVISION 0x7fffffffull
+
+/* IA32_MISC_ENABLE: fast strings; BTS and PEBS are not available; CPUID's limit may be set. */
+#define MISC_FAST_STRINGS 0x00000001ull
+#define MISC_UNAVAILABLE  0x00001800ull
+#define MISC_WRITABLE     (MISC_FAST_STRINGS | MISC_LIMIT_CPUID)
+
+/* IA32_MTRRCAP: eight variable ranges, fixed ranges, write-combining. */
+#define MTRR_VAR_COUNT    8
+#define MTRRCAP           (0x500ull | MTRR_VAR_COUNT)
+#define MTRR_DEF_WRITABLE 0x0cffull
+#define MTRR_MASK_VALID   0x800ull
+
+static uint64_t host_tsc(void)
+{
+    return __rdtsc();
+}
+
+uint64_t tsc_read(const struct vcpu *v)
+{
+    return host_tsc() + v->tsc_offset;
+}
+
+void msr_reset(struct vcpu *v)
+{
+    v->efer = 0;
+    v->sysenter_cs = v->sysenter_esp = v->sysenter_eip = 0;
+    v->apic_base = LAPIC_DEFAULT_BASE | LAPIC_BASE_ENABLE | LAPIC_BASE_BSP;
+    v->pat = 0x0007040600070406ull;
+    v->tsc_offset = 0 - host_tsc();
+    v->tsc_adjust = 0;
+    v->mtrr_def = 0;
+    memset(v->mtrr_fixed, 0, sizeof(v->mtrr_fixed));
+    memset(v->mtrr_var, 0, sizeof(v->mtrr_var));
+    v->misc_enable = MISC_FAST_STRINGS | MISC_UNAVAILABLE;
+}
+
+/* --- memory types --- */
+
+/* UC, WC, WT, WP, WB; PAT also has UC-. */
+#define TYPES_MTRR 0x73u
+#define TYPES_PAT  0xf3u
+
+static bool types_valid(uint64_t value, unsigned n, unsigned allowed)
+{
+    for (unsigned i = 0; i < n; i++, value >>= 8)
+        if ((value & 0xff) > 7 || !(allowed >> (value & 7) & 1))
+            return false;
+    return true;
+}
+
+/* The slot of a fixed-range register, -1 if it is none. */
+static int mtrr_fixed_slot(uint32_t index)
+{
+    if (index == MSR_MTRR_FIX64K)
+        return 0;
+    if (index == MSR_MTRR_FIX16K || index == MSR_MTRR_FIX16K + 1)
+        return (int)(1 + index - MSR_MTRR_FIX16K);
+    if (index >= MSR_MTRR_FIX4K && index < MSR_MTRR_FIX4K_END)
+        return (int)(3 + index - MSR_MTRR_FIX4K);
+    return -1;
+}
+
+static bool mtrr_var_valid(uint32_t index, uint64_t value)
+{
+    if (value & PHYS_RESERVED)
+        return false;
+    if (index & 1)
+        return !(value & 0xfff & ~MTRR_MASK_VALID);
+    return !(value & 0xf00) && types_valid(value, 1, TYPES_MTRR);
+}
+
+/* --- ranges of registers; false: no such register, or a value it refuses --- */
+
+static bool mtrr_access(struct vcpu *v, uint32_t index, uint64_t *value, bool write)
+{
+    uint64_t *reg = NULL;
+    bool valid = true;
+    int fixed = mtrr_fixed_slot(index);
+    if (fixed >= 0) {
+        reg = &v->mtrr_fixed[fixed];
+        valid = types_valid(*value, 8, TYPES_MTRR);
+    } else if (index >= MSR_MTRR_VAR && index < MSR_MTRR_VAR_END) {
+        reg = &v->mtrr_var[index - MSR_MTRR_VAR];
+        valid = mtrr_var_valid(index, *value);
+    } else if (index == MSR_MTRR_DEF) {
+        reg = &v->mtrr_def;
+        valid = !(*value & ~MTRR_DEF_WRITABLE) && types_valid(*value & 0xff, 1, TYPES_MTRR);
+    } else if (index == MSR_MTRRCAP && !write) {
+        *value = MTRRCAP;
+        return true;
+    }
+    if (!reg || !cpu_has_name(machine_cpu_model(v->machine), "mtrr"))
+        return false;
+    if (write && valid)
+        *reg = *value;
+    else if (!write)
+        *value = *reg;
+    return !write || valid;
+}
+
+/* Plain storage behind a feature. */
+static uint64_t *plain_register(struct vcpu *v, uint32_t index)
+{
+    const struct cpu_model *m = machine_cpu_model(v->machine);
+    switch (index) {
+    case MSR_SYSENTER_CS:
+        return cpu_has(m, FEAT_SEP) ? &v->sysenter_cs : NULL;
+    case MSR_SYSENTER_ESP:
+        return cpu_has(m, FEAT_SEP) ? &v->sysenter_esp : NULL;
+    case MSR_SYSENTER_EIP:
+        return cpu_has(m, FEAT_SEP) ? &v->sysenter_eip : NULL;
+    case MSR_PAT:
+        return cpu_has_name(m, "pat") ? &v->pat : NULL;
+    case MSR_EFER:
+        return cpu_model_nx(m) ? &v->efer : NULL;
+    case MSR_TSC_ADJUST:
+        return cpu_has_name(m, "tsc_adjust") ? &v->tsc_adjust : NULL;
+    case MSR_APIC_BASE:
+        return cpu_has_name(m, "apic") ? &v->apic_base : NULL;
+    case MSR_MISC_ENABLE:
+        return &v->misc_enable;
+    default:
+        return NULL;
+    }
+}
+
+uint64_t msr_read(struct vcpu *v, uint32_t index)
+{
+    uint64_t value = 0;
+    const uint64_t *reg = plain_register(v, index);
+    if (reg)
+        return *reg;
+    switch (index) {
+    case MSR_TSC:
+        return tsc_read(v);
+    case MSR_PLATFORM_ID:
+        return 0;
+    case MSR_BIOS_SIGN_ID:
+        return MICROCODE_REVISION << 32;
+    case MSR_ARCH_CAPABILITIES:
+        if (cpu_model_arch_capabilities(machine_cpu_model(v->machine), &value))
+            return value;
+        break;
+    default:
+        if (mtrr_access(v, index, &value, false))
+            return value;
+    }
+    raise_gp(v, 0);
+}
+
+static void apic_base_write(struct vcpu *v, uint64_t value)
+{
+    struct platform *p = v->machine->platform;
+    if (p && !lapic_set_base(platform_lapic(p), value))
+        raise_gp(v, 0);
+    v->apic_base = value;
+}
+
+static void plain_write(struct vcpu *v, uint32_t index, uint64_t *reg, uint64_t value)
+{
+    switch (index) {
+    case MSR_PAT:
+        if (!types_valid(value, 8, TYPES_PAT))
+            raise_gp(v, 0);
+        break;
+    case MSR_EFER:
+        if (value & ~(uint64_t)EFER_NXE)
+            raise_gp(v, 0);
+        break;
+    case MSR_TSC_ADJUST:
+        v->tsc_offset += value - v->tsc_adjust;
+        break;
+    case MSR_APIC_BASE:
+        apic_base_write(v, value);
+        break;
+    case MSR_MISC_ENABLE:
+        value = (value & MISC_WRITABLE) | (*reg & ~MISC_WRITABLE);
+        break;
+    default:
+        break;
+    }
+    bool nxe_changed = index == MSR_EFER && *reg != value;
+    *reg = value;
+    if (nxe_changed)
+        mmu_flush_all(v);
+}
+
+void msr_write(struct vcpu *v, uint32_t index, uint64_t value)
+{
+    uint64_t *reg = plain_register(v, index);
+    if (reg) {
+        plain_write(v, index, reg, value);
+        return;
+    }
+    switch (index) {
+    case MSR_TSC: {
+        uint64_t delta = value - tsc_read(v);
+        v->tsc_offset += delta;
+        v->tsc_adjust += delta;
+        break;
+    }
+    case MSR_BIOS_UPDT_TRIG: /* no update is taken */
+    case MSR_BIOS_SIGN_ID:   /* CPUID writes the revision back at once */
+        break;
+    default:
+        if (!mtrr_access(v, index, &value, true))
+            raise_gp(v, 0);
+    }
+}
