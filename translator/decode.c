@@ -341,13 +341,17 @@ enum decode_status decode(struct decoder *d, const uint8_t *bytes, unsigned n, b
         key |= out->modrm | (out->modrm >= 0xc0 ? KEY_REGISTER : 0);
     }
     const struct insn_row *row = insn_table_match(slot, key);
+    bool defined =
+        row && row->info.cls != CLASS_UNDEFINED && (d->features >> row->info.feature & 1);
+    /* A processor has fetched the whole instruction before it finds it undefined; its length is
+     * that of the opcode's other encodings, or that common to the map. */
     if (!row)
-        return finish(&c, out, DECODE_UNDEFINED);
-    decode_row(&c, out, row, code32);
+        row = insn_table_any(out->map, slot);
+    if (row)
+        decode_row(&c, out, row, code32);
     if (c.over)
         return finish_over(&c, out);
-    bool offered = d->features >> row->info.feature & 1;
-    if (!offered || row->info.op == OP_UD || (out->lock && !lock_allowed(out)))
+    if (!defined || (out->lock && !lock_allowed(out)))
         return finish(&c, out, DECODE_UNDEFINED);
     return finish(&c, out, DECODE_OK);
 }

@@ -117,6 +117,8 @@ static void build(void)
         for (unsigned opcode = 0; opcode < 256; opcode++) {
             slots[map][opcode].first = (uint16_t)at;
             at += slots[map][opcode].count;
+            if (map >= 2)
+                slots[map][opcode].has_modrm = true;
         }
     }
     static uint16_t used[4][256];
@@ -144,6 +146,17 @@ const struct insn_row *insn_table_match(const struct insn_slot *slot, unsigned k
             return &insn_rows[m->row];
     }
     return NULL;
+}
+
+const struct insn_row *insn_table_any(unsigned map, const struct insn_slot *slot)
+{
+    static const struct insn_row reserved[4] = {
+        [2] = {.opnd = {SPEC_Ev}},
+        [3] = {.opnd = {SPEC_Ev, SPEC_Ib}},
+    };
+    if (slot->count)
+        return &insn_rows[order[slot->first].row];
+    return map >= 2 ? &reserved[map] : NULL;
 }
 
 const struct insn_info *insn_table_undefined(void)

@@ -142,6 +142,8 @@ void insn_table_init(void); /* builds the lookup once; from any thread */
 const struct insn_slot *insn_table_slot(unsigned map, uint8_t opcode);
 /* The row that `key` selects, NULL if the encoding is undefined. */
 const struct insn_row *insn_table_match(const struct insn_slot *slot, unsigned key);
+/* A row of the same shape as the opcode's undefined encodings; NULL if they end with the opcode. */
+const struct insn_row *insn_table_any(unsigned map, const struct insn_slot *slot);
 const struct insn_info *insn_table_undefined(void);
 
 #endif
