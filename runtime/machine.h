@@ -14,21 +14,22 @@ enum engine { ENGINE_BT, ENGINE_INTERP };
 
 struct machine_config {
     enum engine engine;
-    uint64_t memory;        /* bytes of RAM, a multiple of 1 MiB */
-    const char *kernel;     /* bzImage or Multiboot; NULL */
-    const char *initrd;     /* NULL */
-    const char *append;     /* kernel command line, "" */
-    const char *bios;       /* ROM image; NULL */
+    uint64_t memory;    /* bytes of RAM, a multiple of 1 MiB */
+    const char *kernel; /* bzImage or Multiboot; NULL */
+    const char *initrd; /* NULL */
+    const char *append; /* kernel command line, "" */
+    const char *bios;   /* ROM image; NULL */
     const char *const *modules;
     size_t module_count;
-    const char *serial;     /* "stdio", "file:F", "null" */
+    const char *serial; /* "stdio", "file:F", "null" */
     bool debug_exit;
-    const char *cpu;        /* cpu_model_create() */
-    uint64_t cache_size;    /* bytes of translated code */
+    const char *cpu;     /* cpu_model_create() */
+    uint64_t cache_size; /* bytes of translated code */
     bool stats;
     const char *stats_json; /* file, NULL */
     unsigned dump;          /* DUMP_* */
-    double timeout;         /* seconds, 0: none */
+    uint64_t timeout_ns;    /* of host time, 0: none */
+    bool no_reboot;         /* a reset ends the run instead, as power-off does */
 };
 
 enum { DUMP_DECODE = 1, DUMP_BLOCKS = 2, DUMP_HOST = 4, DUMP_EXITS = 8 };
@@ -44,14 +45,17 @@ struct machine {
     struct clock *clock;
     struct cpu_model *cpu_model;
     struct platform *platform; /* the devices and their wiring, runtime/platform.c */
+    struct exec *exec;         /* host side of the loop: kicks and the deadline timer, exec.c */
     struct stats stats;
-    bool ended;
-    enum machine_end end;
-    uint32_t end_value; /* debug-exit code */
+    _Atomic uint32_t stop; /* enum machine_end + 1 once something asked for the end */
+    bool rom_loaded;       /* the --bios image is in place */
+    bool reset_pending;    /* a device asked for a reset; the loop does it */
+    uint32_t end_value;    /* debug-exit code */
+    char end_message[256]; /* of END_ERROR */
 };
 
-/* NULL on error, with one line (no newline) in err that says what and where; *bad_input tells a user's
- * mistake (exit status 2) from the monitor's own failure (1). */
+/* NULL on error, with one line (no newline) in err that says what and where; *bad_input tells a
+ * user's mistake (exit status 2) from the monitor's own failure (1). */
 struct machine *machine_create(const struct machine_config *c, char *err, size_t err_size,
                                bool *bad_input);
 void machine_destroy(struct machine *m);
@@ -61,6 +65,9 @@ enum machine_end machine_run(struct machine *m);
 void machine_stop(struct machine *m, enum machine_end end);
 /* Makes the vCPU's thread come back to its loop soon; async-signal-safe, from any thread. */
 void machine_kick(struct machine *m);
+/* The processor and all devices as after RESET, and the images loaded again. False, with one line
+ * in err, if an image can't be loaded. */
+bool machine_reset(struct machine *m, char *err, size_t err_size);
 
 /* --- seams within the loop (runtime/exec.c), the engine's view of interrupts --- */
 /* A deliverable external interrupt: the vector after acknowledging it, or -1. */

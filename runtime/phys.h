@@ -26,9 +26,9 @@ uint64_t phys_ram_size(const struct phys *p);
 /* Places a ROM image ending at 4 GiB, its last 128 KiB also ending at 1 MiB. Size: a multiple of
  * 4 KiB up to 16 MiB. 0 or negative errno. */
 int phys_add_rom(struct phys *p, const void *image, size_t size);
-/* What the frames of [0xc0000, 0x100000) show, as a host bridge's PAM registers choose: the ROM's low
- * copy (where there is none: RAM that can't be written), RAM that can't be written, or RAM. The caller
- * flushes the TLB. 0, or -EINVAL outside that range. */
+/* What the frames of [0xc0000, 0x100000) show, as a host bridge's PAM registers choose: the ROM's
+ * low copy (where there is none: RAM that can't be written), RAM that can't be written, or RAM. The
+ * caller flushes the TLB. 0, or -EINVAL outside that range. */
 enum phys_shadow { PHYS_SHADOW_ROM, PHYS_SHADOW_READ, PHYS_SHADOW_RAM };
 int phys_set_shadow(struct phys *p, uint32_t gfn, uint32_t count, enum phys_shadow shadow);
 
@@ -52,8 +52,8 @@ bool phys_dma_write(struct phys *p, uint64_t gpa, const void *buf, size_t n);
 typedef void phys_code_fn(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size);
 enum { PHYS_WATCH_INTERP = 1, PHYS_WATCH_BT = 2 };
 void phys_set_code_callback(struct phys *p, unsigned watcher, phys_code_fn *fn, void *opaque);
-/* Called when a frame becomes watched for the first time: write permission that was handed out (soft
- * TLB, views) must be taken back. */
+/* Called when a frame becomes watched for the first time: write permission that was handed out
+ * (soft TLB, views) must be taken back. */
 void phys_set_watch_callback(struct phys *p, void (*fn)(void *opaque, uint32_t gfn), void *opaque);
 void phys_watch(struct phys *p, uint32_t gfn, unsigned watcher);
 void phys_unwatch(struct phys *p, uint32_t gfn, unsigned watcher);

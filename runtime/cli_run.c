@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* cli_run.c: `ringdown run`: options -> machine -> exit status.
+ *
+ * Everything a user can get wrong is found before the guest starts, and told in one line. The
+ * terminal is given back on every way out: the normal one, a signal, an exit(). */
+#include "runtime/cli_run.h"
+
+#include "runtime/cli_options.h"
+#include "runtime/console.h"
+#include "runtime/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MESSAGE_SIZE 512
+
+/* What the handler of termination signals needs: the machine to stop, and the signal that did. */
+static _Atomic(struct machine *) the_machine;
+static volatile sig_atomic_t ended_by;
+
+static int complain(int status, const char *message)
+{
+    fprintf(stderr, "ringdown: %s\n", message);
+    return status;
+}
+
+/* The first signal asks the machine to end; a second one, or one too early, ends the process. */
+static void termination_handler(int signo)
+{
+    struct machine *m = atomic_load(&the_machine);
+    if (m && !ended_by) {
+        ended_by = signo;
+        machine_stop(m, END_QUIT);
+        return;
+    }
+    console_restore_terminal();
+    _exit(128 + signo);
+}
+
+static void install_termination_handlers(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    struct sigaction sa = {.sa_handler = termination_handler, .sa_flags = SA_ONSTACK | SA_RESTART};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigemptyset(&sa.sa_mask);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        struct sigaction before;
+        /* What was ignored on entry (nohup) stays so. */
+        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(signals[i], &sa, NULL);
+    }
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* As if the signal had had its default effect, now that everything is cleaned up. */
+static void die_by_signal(int signo)
+{
+    signal(signo, SIG_DFL);
+    raise(signo);
+}
+
+/* A run of hours must not end in a report that can't be written. */
+static bool stats_file_writable(const char *path, char *err, size_t err_size)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd >= 0)
+        return close(fd) == 0;
+    snprintf(err, err_size, "--stats-json: cannot write %s: %s", path, strerror(errno));
+    return false;
+}
+
+static int report(struct machine *m, enum machine_end end)
+{
+    const struct machine_config *c = &m->config;
+    int status = STATUS_POWER_OFF;
+    switch (end) {
+    case END_POWER_OFF:
+    case END_QUIT:
+        break;
+    case END_DEBUG_EXIT:
+        status = (int)((m->end_value << 1 | 1) & 0xff);
+        break;
+    case END_SHUTDOWN:
+        status = STATUS_GUEST_DIED;
+        break;
+    case END_TIMEOUT:
+        status = complain(STATUS_TIMEOUT, "timeout");
+        break;
+    case END_ERROR:
+        status = complain(STATUS_FAILURE, m->end_message);
+        break;
+    }
+    if (c->stats)
+        stats_print(&m->stats, stderr);
+    int error = c->stats_json ? stats_write_json(&m->stats, c->stats_json) : 0;
+    if (error) {
+        fprintf(stderr, "ringdown: %s: %s\n", c->stats_json, strerror(-error));
+        status = status ? status : STATUS_FAILURE;
+    }
+    return status;
+}
+
+static int run(const struct machine_config *config)
+{
+    char err[MESSAGE_SIZE];
+    bool bad_input = false;
+    if (config->stats_json && !stats_file_writable(config->stats_json, err, sizeof err))
+        return complain(STATUS_USAGE, err);
+    atexit(console_restore_terminal);
+    install_termination_handlers();
+    struct machine *m = machine_create(config, err, sizeof err, &bad_input);
+    if (!m)
+        return complain(bad_input ? STATUS_USAGE : STATUS_FAILURE, err);
+    atomic_store(&the_machine, m);
+    enum machine_end end = machine_run(m);
+    atomic_store(&the_machine, NULL);
+    console_restore_terminal();
+    int status = report(m, end);
+    machine_destroy(m);
+    if (ended_by)
+        die_by_signal(ended_by);
+    return status;
+}
+
+int cli_run(int argc, char **argv)
+{
+    struct machine_config config;
+    char err[MESSAGE_SIZE];
+    int status = STATUS_POWER_OFF;
+    switch (cli_parse_run(argc, argv, &config, err, sizeof err)) {
+    case CLI_OK:
+        status = run(&config);
+        break;
+    case CLI_HELP:
+        cli_print_run_help(stdout);
+        break;
+    case CLI_ERROR:
+        status = complain(STATUS_USAGE, err);
+        break;
+    }
+    free((void *)config.modules);
+    return status;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* crash.h: what is told when a guest dies or the monitor fails. */
+#ifndef RINGDOWN_RUNTIME_CRASH_H
+#define RINGDOWN_RUNTIME_CRASH_H
+
+#include "ringdown/cpu.h"
+
+/* Prints to standard error: why, the guest's registers, mode, segments, the code bytes at EIP, the
+ * last blocks, a walk of the guest's stack by EBP, and the monitor's own backtrace. Changes no
+ * guest state; survives any guest state. */
+void crash_report(struct vcpu *v, const char *why);
+
+#endif

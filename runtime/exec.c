@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/* exec.c: the loop: requests, interrupts, HLT, and one engine or the other.
+ *
+ * The thread that calls machine_run() is the vCPU's; devices run on it too. Everyone else reaches
+ * it by a kick: bits in vcpu->request, then a signal. The engines come back when they see a
+ * request; the signal gets translated code out of a loop that looks at nothing, and ends a sleep.
+ *
+ * Timers: the host's POSIX timer fires the kick signal at `armed`, which is never later than the
+ * earliest deadline of the guest's clock. It may be earlier: a deadline that moves away leaves it
+ * alone, and the spare wake-up programs the next one. So arming and disarming a device's timer
+ * costs no system call unless the next event comes closer.
+ *
+ * No wake-up is lost: whoever needs attention sets a request bit first; the sleep is a futex wait
+ * for request == 0, which the kernel checks, and a signal that comes in between ends or prevents
+ * it. */
+#include "runtime/exec.h"
+
+#include "runtime/crash.h"
+#include "runtime/exception.h"
+#include "runtime/fpu.h"
+#include "runtime/interp.h"
+#include "runtime/platform.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#if __has_include("runtime/bt.h")
+#include "runtime/bt.h"
+#define HAVE_BT 1
+#else
+#define HAVE_BT 0
+#endif
+
+#define KICK_SIGNAL SIGUSR1
+#define NS_PER_S    1000000000ull
+
+struct exec {
+    struct machine *machine;
+    _Atomic pid_t tid; /* of the vCPU's thread while it runs, else 0 */
+    timer_t timer;
+    bool has_timer;
+    uint64_t armed;      /* guest time at which the host's timer fires, UINT64_MAX: it doesn't */
+    uint64_t timeout_at; /* guest time, UINT64_MAX: none */
+};
+
+/* The machine that this thread runs: what the kick signal is about. */
+static _Thread_local struct machine *running;
+
+static uint64_t host_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* --- kicks --- */
+
+static void kick_handler(int signo)
+{
+    (void)signo;
+    struct machine *m = running;
+    if (m)
+        atomic_fetch_or(&m->vcpu->request, VCPU_REQ_EVENT);
+}
+
+static int install_kick_handler(void)
+{
+    struct sigaction sa = {.sa_handler = kick_handler, .sa_flags = SA_ONSTACK | SA_RESTART};
+    sigemptyset(&sa.sa_mask);
+    return sigaction(KICK_SIGNAL, &sa, NULL) < 0 ? -errno : 0;
+}
+
+static void request(struct machine *m, uint32_t bits)
+{
+    uint32_t before = atomic_fetch_or(&m->vcpu->request, bits);
+    pid_t tid = atomic_load(&m->exec->tid);
+    /* Who set the first bit sends the signal; a second one finds it on its way. */
+    if (tid && (before & bits) != bits)
+        syscall(SYS_tgkill, getpid(), tid, KICK_SIGNAL);
+}
+
+void machine_kick(struct machine *m)
+{
+    request(m, VCPU_REQ_EVENT);
+}
+
+void machine_stop(struct machine *m, enum machine_end end)
+{
+    uint32_t none = 0;
+    atomic_compare_exchange_strong(&m->stop, &none, (uint32_t)end + 1);
+    request(m, VCPU_REQ_STOP);
+}
+
+/* --- the host's timer --- */
+
+static void arm(struct exec *e, uint64_t deadline)
+{
+    if (deadline >= e->armed || !e->has_timer)
+        return;
+    uint64_t now = clock_now(e->machine->clock);
+    uint64_t wait = deadline > now ? deadline - now : 1;
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(wait / NS_PER_S), .tv_nsec = (long)(wait % NS_PER_S)}
+    };
+    e->armed = deadline;
+    timer_settime(e->timer, 0, &when, NULL);
+}
+
+static void deadline_changed(void *opaque, uint64_t deadline)
+{
+    arm(opaque, deadline);
+}
+
+static int create_timer(struct exec *e)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = KICK_SIGNAL};
+    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    if (timer_create(CLOCK_MONOTONIC, &event, &e->timer) < 0)
+        return -errno;
+    e->has_timer = true;
+    return 0;
+}
+
+static void run_timers(struct exec *e)
+{
+    struct clock *clock = e->machine->clock;
+    uint64_t now = clock_now(clock);
+    if (now >= e->armed)
+        e->armed = UINT64_MAX; /* it fired, or is about to for nothing */
+    if (now >= clock_next_deadline(clock))
+        clock_run_due(clock);
+    if (now >= e->timeout_at) {
+        e->timeout_at = UINT64_MAX;
+        machine_stop(e->machine, END_TIMEOUT);
+    }
+    arm(e, clock_next_deadline(clock));
+    arm(e, e->timeout_at);
+}
+
+void machine_poll(struct machine *m)
+{
+    run_timers(m->exec);
+    platform_poll(m->platform);
+}
+
+void machine_idle(struct machine *m)
+{
+    struct vcpu *v = m->vcpu;
+    uint64_t start = host_ns();
+    m->stats.halts++;
+    while (!atomic_load(&v->request))
+        syscall(SYS_futex, &v->request, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0);
+    m->stats.time_idle += host_ns() - start;
+}
+
+/* --- interrupts --- */
+
+bool machine_interrupt_line(const struct machine *m)
+{
+    return platform_interrupt_line(m->platform);
+}
+
+int machine_ack_interrupt(struct machine *m)
+{
+    return platform_ack_interrupt(m->platform);
+}
+
+/* Delivers what is deliverable now. True if something was done, so that the caller looks again. */
+static bool take_interrupt(struct machine *m, struct vcpu *v)
+{
+    bool nmi = platform_nmi_line(m->platform);
+    bool intr = v->eflags & EFL_IF && machine_interrupt_line(m);
+    if (!nmi && !intr)
+        return false;
+    if (v->shadow) {
+        /* One more instruction belongs to STI, MOV SS or POP SS (SDM vol. 3, 6.8.3). */
+        interp_step(v);
+        return true;
+    }
+    if (nmi) {
+        platform_ack_nmi(m->platform);
+        interrupt_deliver(v, VEC_NMI);
+        return true;
+    }
+    int vector = machine_ack_interrupt(m);
+    if (vector < 0)
+        return false;
+    m->stats.interrupts++;
+    interrupt_deliver(v, (uint8_t)vector);
+    return true;
+}
+
+/* --- the loop --- */
+
+static void serve_request(struct machine *m, struct vcpu *v)
+{
+    atomic_exchange(&v->request, 0);
+    machine_poll(m);
+    if (m->reset_pending && !atomic_load(&m->stop)) {
+        m->reset_pending = false;
+        if (!machine_reset(m, m->end_message, sizeof m->end_message))
+            machine_stop(m, END_ERROR);
+    }
+}
+
+/* Runs until the engine has something for the loop. Every raise_*() of guest code, and of the
+ * delivery that follows, comes back to the setjmp. */
+static void run_slice(struct machine *m, struct vcpu *v)
+{
+    if (_setjmp(v->fault_jmp)) {
+        exception_deliver(v);
+        return;
+    }
+    if (atomic_load_explicit(&v->request, memory_order_relaxed))
+        serve_request(m, v);
+    if (atomic_load_explicit(&m->stop, memory_order_relaxed) || take_interrupt(m, v))
+        return;
+    if (v->halted)
+        machine_idle(m);
+#if HAVE_BT
+    else if (v->bt)
+        bt_run(v);
+#endif
+    else
+        interp_run(v);
+}
+
+enum machine_end machine_run(struct machine *m)
+{
+    struct exec *e = m->exec;
+    struct vcpu *v = m->vcpu;
+    int error = install_kick_handler();
+    if (!error)
+        error = create_timer(e);
+    if (error) {
+        snprintf(m->end_message, sizeof m->end_message, "cannot create the host's timer: %s",
+                 strerror(-error));
+        return END_ERROR;
+    }
+    running = m;
+    atomic_store(&e->tid, (pid_t)syscall(SYS_gettid));
+    if (m->config.timeout_ns)
+        e->timeout_at = clock_now(m->clock) + m->config.timeout_ns;
+    uint64_t start = host_ns();
+    atomic_fetch_or(&v->request, VCPU_REQ_EVENT); /* the first pass arms the timer */
+    fpu_enter(v);
+    while (!atomic_load_explicit(&m->stop, memory_order_relaxed) && !v->shutdown)
+        run_slice(m, v);
+    fpu_leave(v);
+    uint64_t total = host_ns() - start;
+    uint64_t named = m->stats.time_idle + m->stats.time_translated + m->stats.time_translator;
+    m->stats.time_monitor = total > named ? total - named : 0;
+    m->stats.interp_retired = v->retired;
+    timer_delete(e->timer);
+    e->has_timer = false;
+    atomic_store(&e->tid, 0);
+    running = NULL;
+    uint32_t stop = atomic_load(&m->stop);
+    return stop ? (enum machine_end)(stop - 1) : END_SHUTDOWN;
+}
+
+struct exec *exec_create(struct machine *m)
+{
+    struct exec *e = calloc(1, sizeof *e);
+    if (!e)
+        return NULL;
+    e->machine = m;
+    e->armed = e->timeout_at = UINT64_MAX;
+    clock_on_deadline_change(m->clock, deadline_changed, e);
+    return e;
+}
+
+void exec_destroy(struct exec *e)
+{
+    free(e);
+}

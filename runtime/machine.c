@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* machine.c: a configuration -> a whole PC, ready to execute its first instruction. */
+#include "runtime/machine.h"
+
+#include "runtime/boot.h"
+#include "runtime/exec.h"
+#include "runtime/fpu.h"
+#include "runtime/interp.h"
+#include "runtime/mmu.h"
+#include "runtime/platform.h"
+#include "runtime/system.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if __has_include("runtime/bt.h")
+#include "runtime/bt.h"
+#define HAVE_BT 1
+#else
+#define HAVE_BT 0
+#endif
+
+#define MIB         (1ull << 20)
+#define VCPU_ALIGN  4096
+#define ALIGN_UP(n) (((n) + VCPU_ALIGN - 1) & ~(size_t)(VCPU_ALIGN - 1))
+
+struct maker {
+    struct machine *m;
+    char *err;
+    size_t err_size;
+    bool *bad_input;
+};
+
+static bool fail(struct maker *k, const char *what, int error)
+{
+    snprintf(k->err, k->err_size, "%s: %s", what, error ? strerror(-error) : "out of memory");
+    return false;
+}
+
+/* --- the parts, in the order of their needs --- */
+
+static bool check_config(struct maker *k)
+{
+    const struct machine_config *c = &k->m->config;
+    *k->bad_input = true;
+    if (!c->kernel && !c->bios)
+        snprintf(k->err, k->err_size, "nothing to boot: give --kernel or --bios");
+    else if (c->kernel && c->bios)
+        snprintf(k->err, k->err_size, "--kernel and --bios exclude each other");
+    else if (c->bios && (c->initrd || c->module_count || *c->append))
+        snprintf(k->err, k->err_size, "--initrd, --module and --append need --kernel");
+    else if (c->memory < PHYS_MIN_RAM || c->memory > PHYS_MAX_RAM)
+        snprintf(
+            k->err, k->err_size, "--memory: %llu MiB is too %s; the machine maps %llu to %llu MiB",
+            (unsigned long long)(c->memory / MIB), c->memory < PHYS_MIN_RAM ? "little" : "much",
+            PHYS_MIN_RAM / MIB, PHYS_MAX_RAM / MIB);
+    else if (c->memory % MIB)
+        snprintf(k->err, k->err_size, "--memory: %llu bytes is no multiple of 1 MiB",
+                 (unsigned long long)c->memory);
+    else {
+        *k->bad_input = false;
+        return true;
+    }
+    return false;
+}
+
+static void frame_watched(void *opaque, uint32_t gfn)
+{
+    mmu_protect_frame(opaque, gfn);
+}
+
+static bool create_memory(struct maker *k)
+{
+    struct machine *m = k->m;
+    int error = 0;
+    m->bus = bus_create();
+    m->clock = m->bus ? clock_create() : NULL;
+    if (!m->clock)
+        return fail(k, "cannot create the bus", 0);
+    m->phys = phys_create(m->config.memory, m->bus, &error);
+    return m->phys || fail(k, "cannot create guest memory", error);
+}
+
+static bool create_vcpu(struct maker *k)
+{
+    struct machine *m = k->m;
+    m->cpu_model = cpu_model_create(m->config.cpu, k->err, k->err_size);
+    if (!m->cpu_model) {
+        *k->bad_input = true;
+        return false;
+    }
+    struct vcpu *v = m->vcpu = aligned_alloc(VCPU_ALIGN, ALIGN_UP(sizeof *v));
+    if (!v)
+        return fail(k, "cannot create the processor", 0);
+    memset(v, 0, sizeof *v);
+    v->machine = m;
+    v->delivering = -1;
+    phys_set_watch_callback(m->phys, frame_watched, v);
+    int error = fpu_create(v);
+    if (error)
+        return fail(k, "cannot create the FPU's thunks", error);
+    v->interp = interp_create(v);
+    return v->interp || fail(k, "cannot create the interpreter", 0);
+}
+
+static bool create_engine(struct maker *k)
+{
+    struct machine *m = k->m;
+    int error = 0;
+    if (m->config.engine != ENGINE_BT)
+        return true;
+#if HAVE_BT
+    m->vcpu->bt = bt_create(m->vcpu, m->config.cache_size, &error);
+#else
+    error = -ENOSYS;
+#endif
+    return m->vcpu->bt || fail(k, "cannot create the translator", error);
+}
+
+static bool create_parts(struct maker *k)
+{
+    struct machine *m = k->m;
+    if (!check_config(k) || !create_memory(k) || !create_vcpu(k))
+        return false;
+    m->exec = exec_create(m);
+    if (!m->exec)
+        return fail(k, "cannot create the machine", 0);
+    m->platform = platform_create(m, k->err, k->err_size, k->bad_input);
+    if (!m->platform)
+        return false;
+    vcpu_reset(m->vcpu);
+    if (!create_engine(k))
+        return false;
+    if (machine_reset(m, k->err, k->err_size))
+        return true;
+    *k->bad_input = true;
+    return false;
+}
+
+/* --- life --- */
+
+struct machine *machine_create(const struct machine_config *c, char *err, size_t err_size,
+                               bool *bad_input)
+{
+    *bad_input = false;
+    struct machine *m = calloc(1, sizeof *m);
+    struct maker k = {m, err, err_size, bad_input};
+    if (!m) {
+        fail(&k, "cannot create the machine", 0);
+        return NULL;
+    }
+    m->config = *c;
+    if (create_parts(&k))
+        return m;
+    machine_destroy(m);
+    return NULL;
+}
+
+void machine_destroy(struct machine *m)
+{
+    if (!m)
+        return;
+    struct vcpu *v = m->vcpu;
+#if HAVE_BT
+    if (v && v->bt)
+        bt_destroy(v->bt);
+#endif
+    platform_destroy(m->platform);
+    exec_destroy(m->exec);
+    if (v) {
+        if (v->interp)
+            interp_destroy(v->interp);
+        fpu_destroy(v);
+        free(v);
+    }
+    if (m->cpu_model)
+        cpu_model_destroy(m->cpu_model);
+    phys_destroy(m->phys);
+    if (m->clock)
+        clock_destroy(m->clock);
+    bus_destroy(m->bus);
+    free(m);
+}
+
+bool machine_reset(struct machine *m, char *err, size_t err_size)
+{
+    struct vcpu *v = m->vcpu;
+    vcpu_reset(v);
+    fpu_reset(v);
+    fpu_load(v);
+    v->halted = v->shutdown = false;
+    v->shadow = SHADOW_NONE;
+    v->delivering = -1;
+    v->exc.pending = false;
+    platform_reset(m->platform);
+    if (m->rom_loaded)
+        phys_set_shadow(m->phys, 0xc0, 0x40, PHYS_SHADOW_ROM);
+    mmu_flush_all(v);
+    return boot_load(m, err, err_size);
+}
+
+const struct cpu_model *machine_cpu_model(const struct machine *m)
+{
+    return m->cpu_model;
+}
