@@ -28,13 +28,12 @@
 #define KERNEL_LIMIT (512ull << 20)
 #define GDT_SLOTS    8
 
-bool boot_fail(struct boot *b, const char *format, ...)
+void boot_complain(struct boot *b, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     vsnprintf(b->err, b->err_size, format, args);
     va_end(args);
-    return false;
 }
 
 /* --- little-endian fields --- */
@@ -76,15 +75,15 @@ static int open_file(struct boot *b, const char *path, uint64_t *size)
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        boot_fail(b, "%s: %s", path, strerror(errno));
+        boot_complain(b, "%s: %s", path, strerror(errno));
         return -1;
     }
     if (fstat(fd, &st) < 0)
-        boot_fail(b, "%s: %s", path, strerror(errno));
+        boot_complain(b, "%s: %s", path, strerror(errno));
     else if (S_ISDIR(st.st_mode))
-        boot_fail(b, "%s: is a directory", path);
+        boot_complain(b, "%s: is a directory", path);
     else if (!S_ISREG(st.st_mode))
-        boot_fail(b, "%s: not a regular file", path);
+        boot_complain(b, "%s: not a regular file", path);
     else {
         *size = (uint64_t)st.st_size;
         return fd;
@@ -119,12 +118,12 @@ bool boot_read_file(struct boot *b, const char *path, uint64_t limit, struct ima
     bool ok = false;
     *out = (struct image){.path = path, .size = size};
     if (!size)
-        boot_fail(b, "%s: is empty", path);
+        boot_complain(b, "%s: is empty", path);
     else if (size > limit)
-        boot_fail(b, "%s: %llu bytes are more than the %llu that can be loaded", path,
-                  (unsigned long long)size, (unsigned long long)limit);
+        boot_complain(b, "%s: %llu bytes are more than the %llu that can be loaded", path,
+                      (unsigned long long)size, (unsigned long long)limit);
     else if (!(out->data = malloc(size)))
-        boot_fail(b, "%s: out of memory", path);
+        boot_complain(b, "%s: out of memory", path);
     else
         ok = read_all(b, fd, path, out->data, size);
     close(fd);

@@ -35,7 +35,9 @@ bool boot_multiboot(struct boot *b);
 bool boot_rom(struct boot *b);
 
 /* --- what they share (boot.c) --- */
-bool boot_fail(struct boot *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Writes the one line; the value of boot_fail() is false, in sight of the compiler. */
+void boot_complain(struct boot *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#define boot_fail(...) (boot_complain(__VA_ARGS__), false)
 /* A whole file, at most `limit` bytes. */
 bool boot_read_file(struct boot *b, const char *path, uint64_t limit, struct image *out);
 void boot_free_image(struct image *i);

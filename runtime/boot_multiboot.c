@@ -223,12 +223,13 @@ static bool load_module(struct boot *b, struct multiboot *mb, const char *spec)
         return boot_fail(b, "out of memory");
     bool ok = false;
     if (mb->module_count == MAX_MODULES)
-        boot_fail(b, "--module: more than %d", MAX_MODULES);
+        boot_complain(b, "--module: more than %d", MAX_MODULES);
     else if (boot_file_size(b, path, &size)) {
         if (mb->next > ram || size > ram - mb->next)
-            boot_fail(b, "%s: the module's %llu bytes do not fit into memory, which has %llu left",
-                      path, (unsigned long long)size,
-                      (unsigned long long)(ram > mb->next ? ram - mb->next : 0));
+            boot_complain(b,
+                          "%s: the module's %llu bytes do not fit into memory, which has %llu left",
+                          path, (unsigned long long)size,
+                          (unsigned long long)(ram > mb->next ? ram - mb->next : 0));
         else
             ok = boot_load_file(b, path, mb->next, size);
     }

@@ -23,10 +23,10 @@ bool boot_rom(struct boot *b)
     bool ok = false;
     int error = 0;
     if (rom.size % ROM_ALIGN)
-        boot_fail(b, "%s: not a ROM image: %llu bytes are no multiple of 4 KiB", path,
-                  (unsigned long long)rom.size);
+        boot_complain(b, "%s: not a ROM image: %llu bytes are no multiple of 4 KiB", path,
+                      (unsigned long long)rom.size);
     else if ((error = phys_add_rom(b->m->phys, rom.data, rom.size)))
-        boot_fail(b, "%s: cannot place the ROM: %s", path, strerror(-error));
+        boot_complain(b, "%s: cannot place the ROM: %s", path, strerror(-error));
     else
         ok = b->m->rom_loaded = true;
     boot_free_image(&rom);
