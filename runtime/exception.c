@@ -201,7 +201,6 @@ void exception_deliver(struct vcpu *v)
 
 void interrupt_deliver(struct vcpu *v, uint8_t vector)
 {
-    v->machine->stats.interrupts++;
     v->delivering = DELIVERING_BENIGN | vector;
     struct event event = {
         .kind = EVENT_INTERRUPT,

@@ -85,6 +85,9 @@ struct bt;     /* translated execution, runtime/bt.c */
 struct interp; /* decode cache of the interpreter */
 struct views;  /* shadow page tables */
 
+/* Interrupt shadows (vol. 3, 6.8.1 and 6.8.3). The one of a load of SS also holds off debug traps. */
+enum { SHADOW_NONE, SHADOW_STI, SHADOW_SS };
+
 struct vcpu {
     uint32_t gpr[8];
     uint32_t eip;
@@ -98,8 +101,8 @@ struct vcpu {
     uint8_t cpl;          /* 0 in real mode, 3 in virtual-8086 mode */
     bool halted;          /* after HLT, until an interrupt */
     bool shutdown;        /* triple fault */
-    uint8_t shadow;       /* nonzero: interrupts are held off until the next instruction retires
-                           * (STI, MOV SS, POP SS); the loop clears it */
+    uint8_t shadow;       /* SHADOW_*; nonzero: interrupts are held off until the next instruction
+                           * retires; the loop clears it */
     struct exception exc; /* being raised or delivered */
     int delivering;       /* vector whose delivery is under way, -1 if none: for #DF and shutdown */
 
@@ -108,6 +111,10 @@ struct vcpu {
     uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     uint64_t mtrr_def, mtrr_fixed[11], mtrr_var[16];
     uint64_t misc_enable;
+    uint64_t tsc_adjust; /* IA32_TSC_ADJUST: what the guest has added to its TSC */
+    /* DR6 bits of data and I/O breakpoints that the instruction under way has met: a trap once it
+     * has retired. Set by debug_data_access() and debug_io_access(), cleared by whoever raises. */
+    uint32_t dr6_pending;
 
     struct fxsave_area fx;
 
