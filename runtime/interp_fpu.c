@@ -70,7 +70,8 @@ bool interp_fpu_error(struct vcpu *v)
 }
 
 /* IGNNE# is asserted: executes a thunk as if nothing were pending. */
-static unsigned run_ignoring(struct vcpu *v, const struct fpu_thunk *t, void *mem)
+static __attribute__((noinline)) unsigned run_ignoring(struct vcpu *v, const struct fpu_thunk *t,
+                                                       void *mem)
 {
     uint16_t fcw = fpu_control(), masked = fcw | FCW_MASKS;
     unsigned flags = fpu_status() & FCW_MASKS;
@@ -85,7 +86,7 @@ static unsigned run_ignoring(struct vcpu *v, const struct fpu_thunk *t, void *me
 }
 
 /* What the trap that a thunk took means to the guest. The result is that of a handler. */
-static bool thunk_failed(struct vcpu *v, unsigned trap)
+static __attribute__((noinline)) bool thunk_failed(struct vcpu *v, unsigned trap)
 {
     if (trap == VEC_MF)
         return interp_fpu_error(v);
@@ -96,7 +97,8 @@ static bool thunk_failed(struct vcpu *v, unsigned trap)
     raise_ud(v);
 }
 
-static inline unsigned run(struct vcpu *v, const struct fpu_thunk *t, void *mem)
+static inline __attribute__((always_inline)) unsigned run(struct vcpu *v, const struct fpu_thunk *t,
+                                                          void *mem)
 {
     unsigned trap = t->run(v, mem);
     if (unlikely(trap == VEC_MF && !(v->cr0 & CR0_NE) && v->fpu->ignne))
@@ -170,7 +172,8 @@ static inline void *direct(struct vcpu *v, uint32_t la, unsigned n, enum access 
     return mmu_direct(v, la, n, access);
 }
 
-static inline unsigned run_mem(struct vcpu *v, const struct fpu_thunk *t, uint32_t la)
+static inline __attribute__((always_inline)) unsigned
+run_mem(struct vcpu *v, const struct fpu_thunk *t, uint32_t la)
 {
     check_alignment(v, la, t);
     void *mem = direct(v, la, t->size, t->write ? ACC_WRITE : ACC_READ);
@@ -181,7 +184,8 @@ static inline unsigned run_mem(struct vcpu *v, const struct fpu_thunk *t, uint32
 
 /* --- handlers --- */
 
-static const struct fpu_thunk *thunk_find(struct vcpu *v, const struct insn *i)
+static __attribute__((noinline)) const struct fpu_thunk *thunk_find(struct vcpu *v,
+                                                                    const struct insn *i)
 {
     fpu_special_fn *special = i->op == OP_X87 ? interp_fpu_special(i) : NULL;
     const struct fpu_thunk *t = fpu_thunk_make(v, i, special);
@@ -231,7 +235,8 @@ static bool op_x87(struct vcpu *v, const struct insn *i)
 }
 
 /* MASKMOVQ and MASKMOVDQU write the bytes that a mask selects at DS:[(E)DI]. */
-static bool maskmov(struct vcpu *v, const struct insn *i, const struct fpu_thunk *t)
+static __attribute__((noinline)) bool maskmov(struct vcpu *v, const struct insn *i,
+                                              const struct fpu_thunk *t)
 {
     unsigned n = i->op == OP_MMX ? 8 : 16, trap;
     unsigned seg = i->seg_prefix == 0xff ? SEG_DS : i->seg_prefix;
@@ -259,7 +264,7 @@ static bool maskmov(struct vcpu *v, const struct insn *i, const struct fpu_thunk
     return false;
 }
 
-static inline bool execute(struct vcpu *v, const struct insn *i)
+static inline __attribute__((always_inline)) bool execute(struct vcpu *v, const struct insn *i)
 {
     const struct fpu_thunk *t = thunk_of(v, i);
     unsigned trap;
@@ -287,6 +292,9 @@ static bool op_sse(struct vcpu *v, const struct insn *i)
 {
     if (likely(i->info->flags & INSN_SSE))
         interp_fpu_check_sse(v);
+    /* CVTPI2PS from memory does not look at the x87 state; whatever writes an MMX register does. */
+    if (unlikely(i->opnd[0].kind == OPND_MMX) && i->has_mem && interp_fpu_pending(v))
+        return interp_fpu_error(v);
     return execute(v, i);
 }
 
