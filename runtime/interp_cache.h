@@ -38,17 +38,16 @@ struct interp_rec {
     };
     uint32_t imm;
     uint8_t length;
-    uint8_t a, b;        /* registers, as byte offsets from v->gpr */
-    uint8_t base, index; /* the same; REC_ZERO if absent */
+    uint8_t a, b; /* registers, as byte offsets from v->gpr */
     uint8_t scale;
+    uint16_t base, index; /* as a and b; REC_ZERO if absent */
 };
 _Static_assert(sizeof(struct interp_rec) == 32, "two records a cache line");
 
 /* An absent base or index register reads as zero from the base of CS, which is zero in MODE_FLAT;
  * the fast functions that compute addresses run only there. */
-#define REC_ZERO ((uint8_t)(offsetof(struct vcpu, seg[SEG_CS].base) - offsetof(struct vcpu, gpr)))
-_Static_assert(offsetof(struct vcpu, seg[SEG_CS].base) - offsetof(struct vcpu, gpr) < 256,
-               "REC_ZERO is a byte");
+#define REC_ZERO (offsetof(struct vcpu, seg[SEG_CS].base) - offsetof(struct vcpu, gpr))
+_Static_assert(REC_ZERO <= UINT16_MAX, "an offset in a record has 16 bits");
 
 struct interp_block {
     uint64_t key;   /* gpa, and the mode above bit 32; BLOCK_DEAD */
