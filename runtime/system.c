@@ -56,8 +56,7 @@ void vcpu_reset(struct vcpu *v)
     msr_reset(v);
     fpu_reset(v);
     mmu_reset(v);
-    if (v->views)
-        mmu_flush_all(v);
+    mmu_flush_all(v);
 }
 
 /* --- control registers --- */
