@@ -9,7 +9,6 @@
 #include "runtime/exception.h"
 #include "runtime/machine.h"
 #include "runtime/phys.h"
-#include "runtime/view.h"
 
 #include <string.h>
 
@@ -249,20 +248,24 @@ void *mmu_direct(struct vcpu *v, uint32_t la, size_t n, enum access access)
     return tlb_hit(v, la, (unsigned)n, is_user(v), access);
 }
 
+static void tell(struct vcpu *v, enum tlb_event event, uint32_t arg)
+{
+    if (v->tlb_listener)
+        v->tlb_listener(v, event, arg);
+}
+
 void mmu_flush_all(struct vcpu *v)
 {
     v->machine->stats.flush_all++;
     tlb_flush(v);
-    if (v->views)
-        views_flush_all(v->views);
+    tell(v, TLB_FLUSH_ALL, 0);
 }
 
 void mmu_flush_nonglobal(struct vcpu *v)
 {
     v->machine->stats.cr3_loads++;
     tlb_flush(v); /* global entries may go, too (vol. 3, 4.10.4.1 only requires the others) */
-    if (v->views)
-        views_cr3_loaded(v->views);
+    tell(v, TLB_CR3, 0);
 }
 
 void mmu_invlpg(struct vcpu *v, uint32_t la)
@@ -272,8 +275,7 @@ void mmu_invlpg(struct vcpu *v, uint32_t la)
         tlb_flush(v);
     tlb_clear(tlb_slot(v, la, false));
     tlb_clear(tlb_slot(v, la, true));
-    if (v->views)
-        views_invlpg(v->views, la);
+    tell(v, TLB_INVLPG, la);
 }
 
 void mmu_protect_frame(struct vcpu *v, uint32_t gfn)
@@ -282,6 +284,5 @@ void mmu_protect_frame(struct vcpu *v, uint32_t gfn)
         for (unsigned i = 0; i < TLB_SIZE; i++)
             if (v->tlb[user][i].gfn == gfn)
                 v->tlb[user][i].tag[ACC_WRITE] = TLB_INVALID;
-    if (v->views)
-        views_protect_frame(v->views, gfn);
+    tell(v, TLB_PROTECT, gfn);
 }

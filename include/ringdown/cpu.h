@@ -80,18 +80,46 @@ enum vcpu_request {
     VCPU_REQ_STOP = 2,  /* the machine stops */
 };
 
+/* What the MMU tells whoever keeps something derived from the guest's page tables. */
+enum tlb_event {
+    TLB_FLUSH_ALL, /* control bits have changed, or global entries are flushed */
+    TLB_CR3,       /* CR3 was loaded: entries that are not global are flushed */
+    TLB_INVLPG,    /* `arg`: linear address */
+    TLB_PROTECT,   /* `arg`: frame that may no longer be written to unseen */
+};
+
 struct machine;
 struct bt;     /* translated execution, runtime/bt.c */
 struct interp; /* decode cache of the interpreter */
-struct views;  /* shadow page tables */
+struct fpu;    /* host code for FPU instructions, runtime/fpu.h */
 
-/* Interrupt shadows (vol. 3, 6.8.1 and 6.8.3). The one of a load of SS also holds off debug traps. */
+/* Interrupt shadows (vol. 3, 6.8.1 and 6.8.3). The one of a load of SS also holds off debug traps.
+ */
 enum { SHADOW_NONE, SHADOW_STI, SHADOW_SS };
+
+/* What translated code and the world switch reach through r15, in the first 128 bytes after the
+ * registers so that one displacement byte does. Owner: runtime/bt.c. */
+struct vcpu_hot {
+    uint32_t vif;      /* EFL_IF or 0 while translated code runs */
+    uint32_t vflags;   /* all of EFLAGS but EFL_HOST and IF while translated code runs */
+    uint32_t irq_hint; /* nonzero: an interrupt waits for IF */
+    uint32_t exit_id;  /* record of the exit taken, see translator/block.h */
+    uint32_t exit_eip; /* target of an indirect branch that missed */
+    uint32_t padding;
+    uint64_t host_flags, monitor_rsp, return_sp;
+    uint64_t jump_cache, jump_tag; /* loaded into r13 and r14 */
+    uint64_t view;                 /* base of the current view */
+    uint64_t scratch;              /* of RDTSC */
+    uint64_t flags_mask;           /* EFL_HOST, operand of pext/pdep */
+};
 
 struct vcpu {
     uint32_t gpr[8];
     uint32_t eip;
     uint32_t eflags; /* complete while C code runs; EFL_ONE always set */
+    struct vcpu_hot hot;
+    struct fxsave_area fx;
+    _Atomic uint32_t request; /* enum vcpu_request bits; may be set from any thread or handler */
     struct segment seg[SEG_COUNT];
     struct table_register gdtr, idtr;
     uint32_t cr0, cr2, cr3, cr4;
@@ -116,10 +144,7 @@ struct vcpu {
      * has retired. Set by debug_data_access() and debug_io_access(), cleared by whoever raises. */
     uint32_t dr6_pending;
 
-    struct fxsave_area fx;
-
-    _Atomic uint32_t request; /* enum vcpu_request bits; may be set from any thread or handler */
-    jmp_buf fault_jmp;        /* raise_*() jumps here; set by the loop that executes guest code */
+    jmp_buf fault_jmp; /* raise_*() jumps here; set by the loop that executes guest code */
 
     struct tlb_entry tlb[2][TLB_SIZE]; /* by privilege: 0 supervisor, 1 user */
     /* Slots filled since the last flush (slot index + TLB_SIZE for user), so that flushing a TLB
@@ -130,8 +155,9 @@ struct vcpu {
 
     struct machine *machine;
     struct interp *interp;
-    struct views *views;
+    void (*tlb_listener)(struct vcpu *v, enum tlb_event event, uint32_t arg); /* or NULL */
     struct bt *bt;
+    struct fpu *fpu;
     uint64_t retired; /* instructions that the interpreter has retired */
 };
 

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* bt_lookup.c: EIP -> host code: the mode, the active page, the block; and the events that end the
+ * validity of pages and blocks. */
+#include "runtime/bt_state.h"
+
+#include "runtime/machine.h"
+#include "runtime/mmu.h"
+#include "runtime/phys.h"
+
+#include <string.h>
+#include <x86intrin.h>
+
+#define FOREIGN_WRITES_MAX 16u
+
+static enum space space_of(const struct mode *m)
+{
+    return m->cpl == 3 ? SPACE_USER : SPACE_SUPERVISOR;
+}
+
+/* Recomputes the mode after the interpreter has run. False if code is not translated in it. */
+bool bt_update_mode(struct bt *bt)
+{
+    struct mode now;
+    if (!mode_from_vcpu(bt->v, &now))
+        return false;
+    if (bt->mode_id >= 0 && !memcmp(&now, &bt->mode, sizeof(now)))
+        return true;
+    bt->mode = now;
+    bt->mode_id = cache_mode_id(bt->cache, &now);
+    if (bt->mode_id < 0) {
+        cache_flush(bt->cache);
+        bt->mode_id = cache_mode_id(bt->cache, &now);
+    }
+    return true;
+}
+
+static void flush(struct bt *bt)
+{
+    cache_flush(bt->cache);
+    bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
+}
+
+/* The active page of `la`, made so if the guest's tables allow its execution; NULL if it is not
+ * memory. Raises #PF. */
+static struct code_page *page_for(struct bt *bt, uint32_t la, const uint8_t **bytes)
+{
+    enum space space = space_of(&bt->mode);
+    uint64_t gpa = mmu_fetch(bt->v, la, bytes);
+    struct code_page *page = cache_page_active(bt->cache, space, la);
+    if (!*bytes)
+        return NULL;
+    if (page && page->gfn == gpa >> 12)
+        return page;
+    struct walk w = mmu_walk(bt->v, la, ACC_EXEC, space == SPACE_USER, false);
+    page = cache_page_activate(bt->cache, space, la, (uint32_t)(gpa >> 12), w.global);
+    if (!page) {
+        flush(bt);
+        page = cache_page_activate(bt->cache, space, la, (uint32_t)(gpa >> 12), w.global);
+    }
+    return page;
+}
+
+static struct entry make_block(struct bt *bt, uint32_t eip, uint32_t la)
+{
+    struct source src = {.eip = eip, .left = 0x1000 - (la & 0xfff)};
+    struct block *block;
+    bool crossing = false;
+    for (unsigned tries = 0; tries < 3; tries++) {
+        src.page = page_for(bt, la, &src.bytes);
+        if (!src.page)
+            return (struct entry){0};
+        if (crossing) {
+            src.next_page = page_for(bt, la + src.left, &src.next_bytes);
+            if (!src.next_page)
+                return (struct entry){0};
+        }
+        src.mode = (unsigned)bt->mode_id;
+        uint64_t start = __rdtsc();
+        enum translate_status status = translate(bt->translator, &src, &block);
+        bt->ticks_translator += __rdtsc() - start;
+        if (status == TRANSLATE_OK)
+            return (struct entry){block, block->host};
+        if (status == TRANSLATE_FULL)
+            flush(bt);
+        else
+            crossing = true;
+    }
+    return (struct entry){0};
+}
+
+struct entry bt_lookup(struct bt *bt, uint32_t eip)
+{
+    uint32_t la = bt->mode.cs_base + eip;
+    if (bt->mode.cs_limit < INSN_MAX_LENGTH || eip > bt->mode.cs_limit - INSN_MAX_LENGTH)
+        return (struct entry){0};
+    struct code_page *page = cache_page_active(bt->cache, space_of(&bt->mode), la);
+    if (!page) {
+        const uint8_t *bytes;
+        page = page_for(bt, la, &bytes);
+        if (!page)
+            return (struct entry){0};
+    }
+    struct entry e = cache_find(bt->cache, eip, (unsigned)bt->mode_id, page);
+    return e.block ? e : make_block(bt, eip, la);
+}
+
+/* --- events --- */
+
+static bool still_mapped(void *opaque, const struct code_page *p)
+{
+    struct walk w = mmu_walk(opaque, p->la, ACC_EXEC, p->space == SPACE_USER, false);
+    return w.ok && w.gpa >> 12 == p->gfn;
+}
+
+static void verify(struct bt *bt, bool globals_too)
+{
+    cache_pages_verify(bt->cache, SPACE_SUPERVISOR, globals_too, still_mapped, bt->v);
+    cache_pages_verify(bt->cache, SPACE_USER, true, still_mapped, bt->v);
+}
+
+static void verify_page(struct bt *bt, uint32_t la)
+{
+    for (enum space space = 0; space < SPACE_COUNT; space++) {
+        struct code_page *page = cache_page_active(bt->cache, space, la);
+        if (page && !still_mapped(bt->v, page))
+            cache_page_deactivate(bt->cache, page);
+    }
+}
+
+void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg)
+{
+    struct bt *bt = v->bt;
+    if (!bt)
+        return;
+    switch (event) {
+    case TLB_FLUSH_ALL:
+        views_flush_all(bt->views);
+        verify(bt, true);
+        break;
+    case TLB_CR3:
+        views_cr3_loaded(bt->views);
+        verify(bt, false);
+        break;
+    case TLB_INVLPG:
+        views_invlpg(bt->views, arg);
+        verify_page(bt, arg);
+        break;
+    case TLB_PROTECT:
+        views_protect_frame(bt->views, arg);
+        break;
+    }
+}
+
+/* Blocks under a write go. A page that is often written to without hitting a block is given up: its
+ * code has probably gone, and each write costs a host fault while it is watched. */
+void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size)
+{
+    struct bt *bt = opaque;
+    if (!cache_invalidate(bt->cache, gfn, offset, size) &&
+        cache_note_foreign_write(bt->cache, gfn) > FOREIGN_WRITES_MAX)
+        cache_invalidate(bt->cache, gfn, 0, 0x1000);
+}

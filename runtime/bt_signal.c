@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* bt_signal.c: host signals that interrupt translated code.
+ *
+ * A fault is either a page to be mapped into a view (retry the instruction), or one for the
+ * interpreter: then the handler rewrites the interrupted context so that it continues at the exit
+ * entry, all guest registers in place, with the guest's EIP in hot.exit_eip.
+ *
+ * A kick must leave at a boundary of guest instructions. If the interrupted PC is one, the context
+ * is redirected at once; otherwise the host's trap flag is set and the code goes on, one host
+ * instruction at a time, until it gets to one: a few steps at most. */
+#include "runtime/bt.h"
+
+#include "runtime/bt_state.h"
+
+#include <signal.h>
+#include <ucontext.h>
+
+#define TRAP_PAGE_FAULT 14
+#define PF_ERROR_WRITE  2
+
+static greg_t *regs_of(void *ucontext)
+{
+    return ((ucontext_t *)ucontext)->uc_mcontext.gregs;
+}
+
+static void leave(struct bt *bt, greg_t *regs, uint32_t id, uint32_t eip)
+{
+    bt->v->hot.exit_eip = eip;
+    regs[REG_R8] = id;
+    regs[REG_RIP] = (greg_t)bt_exit_entry;
+    regs[REG_EFL] &= ~(greg_t)EFL_TF;
+}
+
+/* The mark that covers a host address of a block's body. */
+static const struct insn_mark *mark_at(struct bt *bt, const struct block *b, uint32_t offset)
+{
+    const struct insn_mark *marks = cache_marks(bt->cache, b), *found = NULL;
+    for (uint32_t n = 0; n < b->mark_count && marks[n].host <= offset; n++)
+        found = &marks[n];
+    return found;
+}
+
+static bool in_cache(const struct bt *bt, uint64_t pc)
+{
+    return code_memory_holds(cache_code(bt->cache), pc);
+}
+
+static bool in_switch(uint64_t pc)
+{
+    return pc >= (uint64_t)bt_switch_committed && pc < (uint64_t)bt_switch_end;
+}
+
+/* Leaves if the PC is at a boundary, else arranges to be called again after one host instruction.
+ */
+static void leave_or_step(struct bt *bt, greg_t *regs)
+{
+    uint64_t pc = (uint64_t)regs[REG_RIP];
+    regs[REG_EFL] &= ~(greg_t)EFL_TF;
+    if (!in_cache(bt, pc)) {
+        if (in_switch(pc))
+            regs[REG_EFL] |= EFL_TF;
+        return;
+    }
+    const struct block *b = cache_block_at(bt->cache, pc);
+    if (b) {
+        uint32_t offset = (uint32_t)(pc - (uint64_t)cache_code(bt->cache)->rx);
+        if (offset >= b->host_body_end)
+            return; /* a stub: on its way out */
+        const struct insn_mark *m = mark_at(bt, b, offset - b->host);
+        if (m && m->host == offset - b->host && (m->flags == 0 || (m->flags & MARK_RESTART))) {
+            leave(bt, regs, EXIT_ID_KICK, b->eip + m->guest);
+            return;
+        }
+    }
+    regs[REG_EFL] |= EFL_TF;
+}
+
+void bt_kicked(struct bt *bt, void *ucontext)
+{
+    leave_or_step(bt, regs_of(ucontext));
+}
+
+/* Hands the guest instruction at the interrupted PC to the interpreter. */
+static bool emulate(struct bt *bt, greg_t *regs)
+{
+    uint64_t pc = (uint64_t)regs[REG_RIP];
+    struct block *b = cache_block_at(bt->cache, pc);
+    if (!b)
+        return false;
+    uint32_t offset = (uint32_t)(pc - (uint64_t)cache_code(bt->cache)->rx) - b->host;
+    const struct insn_mark *m = mark_at(bt, b, offset);
+    if (!m)
+        return false;
+    bt->faulted = b;
+    leave(bt, regs, EXIT_ID_FAULT, b->eip + m->guest);
+    return true;
+}
+
+static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
+{
+    uint64_t hva = (uint64_t)info->si_addr;
+    if (bt_stack_overflow(bt, hva)) {
+        regs[REG_RSP] = (greg_t)bt_stack_base(bt);
+        return true;
+    }
+    if (!in_cache(bt, (uint64_t)regs[REG_RIP]))
+        return false;
+    switch (views_handle_fault(bt->views, hva, regs[REG_ERR] & PF_ERROR_WRITE)) {
+    case VIEW_FILLED:
+        return true;
+    case VIEW_EMULATE:
+        return emulate(bt, regs);
+    default:
+        return false;
+    }
+}
+
+bool bt_host_fault(struct bt *bt, int signo, void *siginfo, void *ucontext)
+{
+    greg_t *regs = regs_of(ucontext);
+    if (signo == SIGTRAP) {
+        leave_or_step(bt, regs);
+        return true;
+    }
+    if (signo == SIGSEGV && regs[REG_TRAPNO] == TRAP_PAGE_FAULT)
+        return page_fault(bt, siginfo, regs);
+    return in_cache(bt, (uint64_t)regs[REG_RIP]) && emulate(bt, regs);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* bt_stack.c: the stack that rsp points at while translated code runs. It holds host return
+ * addresses only, written by host calls; so returns are predicted by the host. Below and above it
+ * are guard pages: running out just starts it afresh, since every return checks where it ought to
+ * go. */
+#include "runtime/bt_state.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define STACK_SIZE (1u << 20)
+#define GUARD      65536u
+#define SENTINELS  64u
+
+int bt_stack_create(struct bt *bt)
+{
+    bt->return_size = STACK_SIZE + 2 * GUARD;
+    uint8_t *p = mmap(NULL, bt->return_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    bt->return_stack = p;
+    if (mprotect(p + GUARD, STACK_SIZE, PROT_READ | PROT_WRITE) < 0)
+        return -errno;
+    return 0;
+}
+
+void bt_stack_destroy(struct bt *bt)
+{
+    if (bt->return_stack)
+        munmap(bt->return_stack, bt->return_size);
+}
+
+uint64_t bt_stack_base(const struct bt *bt)
+{
+    return (uint64_t)bt->return_stack + GUARD + STACK_SIZE - SENTINELS * 8;
+}
+
+void bt_stack_seal(struct bt *bt)
+{
+    uint64_t *base = (uint64_t *)bt_stack_base(bt);
+    for (unsigned i = 0; i < SENTINELS; i++)
+        base[i] = (uint64_t)cache_pads(bt->cache)->return_miss;
+}
+
+bool bt_stack_overflow(const struct bt *bt, uint64_t hva)
+{
+    uint64_t offset = hva - (uint64_t)bt->return_stack;
+    return offset < GUARD || (offset >= GUARD + STACK_SIZE && offset < bt->return_size);
+}

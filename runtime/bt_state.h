@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* bt_state.h: what bt.c, bt_lookup.c and bt_signal.c share. */
+#ifndef RINGDOWN_RUNTIME_BT_STATE_H
+#define RINGDOWN_RUNTIME_BT_STATE_H
+
+#include "runtime/view.h"
+#include "translator/cache.h"
+#include "translator/translate.h"
+
+#include <stdio.h>
+
+#define BT_RECENT 16u
+
+struct bt {
+    struct vcpu *v;
+    struct cache *cache;
+    struct translator *translator;
+    struct views *views;
+    struct mode mode; /* of the last dispatch */
+    int mode_id;      /* -1: not interned since the last flush */
+    uint64_t gs_loaded;
+    uint64_t epoch; /* of the cache, when return_sp was last good */
+    int return_mode;
+    uint8_t *return_stack; /* between two guard pages */
+    size_t return_size;
+    uint64_t born_ticks, born_ns;
+    uint64_t ticks_translator, ticks_translated;
+    struct block *faulted; /* block of the instruction of an EXIT_ID_FAULT */
+    FILE *dump_exits;
+    uint32_t recent[BT_RECENT];
+    unsigned recent_at;
+};
+
+/* Exit ids that are no records. */
+#define EXIT_ID_INDIRECT 0xffffffffu
+#define EXIT_ID_FAULT    0xfffffffeu /* at hot.exit_eip; the interpreter executes the instruction */
+#define EXIT_ID_KICK     0xfffffffdu /* before the instruction at hot.exit_eip */
+
+/* switch.S */
+void bt_switch(struct vcpu *v, uint64_t host);
+extern const char bt_switch_committed[], bt_switch_end[];
+extern const char bt_exit_entry[], bt_exit_indirect[];
+
+/* bt_lookup.c: where to enter for EIP, translating if need be; block NULL if the interpreter has to
+ * execute the instruction. Raises. */
+struct entry bt_lookup(struct bt *bt, uint32_t eip);
+bool bt_update_mode(struct bt *bt);
+void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg);
+void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size);
+
+/* bt_stack.c: the stack of host return addresses. */
+int bt_stack_create(struct bt *bt);
+void bt_stack_destroy(struct bt *bt);
+uint64_t bt_stack_base(const struct bt *bt);
+/* Writes the sentinels that returns without a call land on. */
+void bt_stack_seal(struct bt *bt);
+/* Whether a host fault at `hva` means that the stack has run out. */
+bool bt_stack_overflow(const struct bt *bt, uint64_t hva);
+
+#endif

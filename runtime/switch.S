@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* switch.S: the world switch between the monitor and translated code (docs/registers.md).
+ *
+ *   void bt_switch(struct vcpu *v, uint64_t host)
+ *
+ * saves the monitor's callee-saved registers, loads the guest's from *v, and jumps to `host`.
+ * Translated code comes back through bt_exit_entry with an exit id in r8d, or through
+ * bt_exit_indirect with a target EIP in r8d; then bt_switch returns.
+ *
+ * A kick signal that comes after the check for requests but before translated code runs is noticed
+ * because the handler sees a PC in [bt_switch_committed, bt_switch_end). */
+#include "runtime/switch_offsets.h"
+
+        .text
+        .globl  bt_switch, bt_switch_committed, bt_switch_end, bt_exit_entry, bt_exit_indirect
+        .type   bt_switch, @function
+bt_switch:
+        .cfi_startproc
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbp, 0
+        pushq   %rbx
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbx, 0
+        pushq   %r12
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r12, 0
+        pushq   %r13
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r13, 0
+        pushq   %r14
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r14, 0
+        pushq   %r15
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %r15, 0
+        movq    %rdi, %r15
+        movq    %rsi, %r11
+        movq    %rsp, VCPU_MONITOR_RSP(%r15)
+        movups  VCPU_XMM+0x00(%r15), %xmm0
+        movups  VCPU_XMM+0x10(%r15), %xmm1
+        movups  VCPU_XMM+0x20(%r15), %xmm2
+        movups  VCPU_XMM+0x30(%r15), %xmm3
+        movups  VCPU_XMM+0x40(%r15), %xmm4
+        movups  VCPU_XMM+0x50(%r15), %xmm5
+        movups  VCPU_XMM+0x60(%r15), %xmm6
+        movups  VCPU_XMM+0x70(%r15), %xmm7
+        cmpl    $0, VCPU_REQUEST(%r15)
+bt_switch_committed:
+        jne     .Lrequested
+        movq    VCPU_JUMP_CACHE(%r15), %r13
+        movq    VCPU_JUMP_TAG(%r15), %r14
+        /* Flags: DF by STD, OF by an addition that overflows, the rest by SAHF. */
+        movl    VCPU_HOST_FLAGS(%r15), %ecx
+        testl   $0x400, %ecx
+        jz      1f
+        std
+1:      movb    %cl, %ah
+        shrl    $11, %ecx
+        andl    $1, %ecx
+        addb    $0x7f, %cl
+        sahf
+        movl    VCPU_GPR+4(%r15), %ecx
+        movl    VCPU_GPR+8(%r15), %edx
+        movl    VCPU_GPR+12(%r15), %ebx
+        movl    VCPU_GPR+16(%r15), %r12d
+        movl    VCPU_GPR+20(%r15), %ebp
+        movl    VCPU_GPR+24(%r15), %esi
+        movl    VCPU_GPR+28(%r15), %edi
+        movl    VCPU_GPR+0(%r15), %eax
+        movq    VCPU_RETURN_SP(%r15), %rsp
+        jmpq    *%r11
+.Lrequested:
+        movl    VCPU_EIP(%r15), %eax
+        movl    %eax, VCPU_EXIT_EIP(%r15)
+        movl    $0xfffffffd, VCPU_EXIT_ID(%r15)
+        jmp     .Lleave
+bt_switch_end:
+
+bt_exit_indirect:
+        movl    %r8d, VCPU_EXIT_EIP(%r15)
+        movl    $0xffffffff, %r8d
+bt_exit_entry:
+        movl    %eax, VCPU_GPR+0(%r15)
+        movl    %ecx, VCPU_GPR+4(%r15)
+        movl    %edx, VCPU_GPR+8(%r15)
+        movl    %ebx, VCPU_GPR+12(%r15)
+        movl    %r12d, VCPU_GPR+16(%r15)
+        movl    %ebp, VCPU_GPR+20(%r15)
+        movl    %esi, VCPU_GPR+24(%r15)
+        movl    %edi, VCPU_GPR+28(%r15)
+        movl    %r8d, VCPU_EXIT_ID(%r15)
+        pushfq
+        popq    %rax
+        movq    %rsp, VCPU_RETURN_SP(%r15)
+        movq    VCPU_MONITOR_RSP(%r15), %rsp
+        movq    %rax, VCPU_HOST_FLAGS(%r15)
+        cld
+        movups  %xmm0, VCPU_XMM+0x00(%r15)
+        movups  %xmm1, VCPU_XMM+0x10(%r15)
+        movups  %xmm2, VCPU_XMM+0x20(%r15)
+        movups  %xmm3, VCPU_XMM+0x30(%r15)
+        movups  %xmm4, VCPU_XMM+0x40(%r15)
+        movups  %xmm5, VCPU_XMM+0x50(%r15)
+        movups  %xmm6, VCPU_XMM+0x60(%r15)
+        movups  %xmm7, VCPU_XMM+0x70(%r15)
+.Lleave:
+        popq    %r15
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r15
+        popq    %r14
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r14
+        popq    %r13
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r13
+        popq    %r12
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %r12
+        popq    %rbx
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbx
+        popq    %rbp
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbp
+        ret
+        .cfi_endproc
+        .size   bt_switch, .-bt_switch
+        .section .note.GNU-stack, "", @progbits

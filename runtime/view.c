@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: MIT */
+/* view.c: fills views from the guest's page tables and keeps them as coherent as a TLB must be.
+ *
+ * The architecture lets a TLB be stale until INVLPG, a CR3 load or a CR0/CR4 change; so the guest's
+ * tables are not traced. Each slot keeps a copy of the table entries it was filled from, and on
+ * those events the copies are compared with the tables: what has changed is unmapped, to fault in
+ * again. Global pages are spared the comparison on a CR3 load.
+ *
+ * The host limits the number of its mappings: when the views together come near that, the least
+ * recently used one is emptied. Any failure to map makes the interpreter execute the access
+ * instead: it costs speed, never correctness. */
+#include "runtime/view.h"
+
+#include "runtime/machine.h"
+#include "runtime/mmu.h"
+#include "runtime/phys.h"
+#include "runtime/view_map.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define VIEW_COUNT  128u
+#define CR3_HASH    256u
+#define PTE_AVL     0xe00ull
+#define MAP_RESERVE 8192u /* host mappings left for everything else */
+#define MAP_DEFAULT 65530u
+
+struct views {
+    struct vcpu *v;
+    struct phys *phys;
+    struct view view[VIEW_COUNT]; /* 0: supervisor */
+    struct view *current_user;
+    uint8_t by_cr3[CR3_HASH];
+    struct rmap *rmap;
+    void *reservation;
+    size_t reserved;
+    uint64_t base, clock;
+    uint32_t budget;    /* mapped pages allowed in all views */
+    uint64_t broken;    /* bit number % 64 of views that must be emptied */
+    uint64_t signature; /* of the control bits that the views were filled under */
+};
+
+static uint32_t host_map_limit(void)
+{
+    FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+    unsigned limit = MAP_DEFAULT;
+    if (f) {
+        if (fscanf(f, "%u", &limit) != 1)
+            limit = MAP_DEFAULT;
+        fclose(f);
+    }
+    /* A mapped page may cost two mappings: itself and the gap before it. */
+    return limit > 2 * MAP_RESERVE ? (limit - MAP_RESERVE) / 2 : limit / 4;
+}
+
+static uint64_t control_signature(const struct vcpu *v)
+{
+    return (v->cr0 & (CR0_PG | CR0_WP)) | (uint64_t)(v->cr4 & (CR4_PAE | CR4_PSE | CR4_PGE)) << 32 |
+           (v->efer & EFER_NXE) << 44;
+}
+
+static bool create_windows(struct views *w)
+{
+    w->reserved = VIEW_COUNT * VIEW_STRIDE + 2 * VIEW_SIZE;
+    w->reservation =
+        mmap(NULL, w->reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (w->reservation == MAP_FAILED) {
+        w->reservation = NULL;
+        return false;
+    }
+    /* The first window has guard space below it, too. */
+    w->base = ((uint64_t)w->reservation + 2 * VIEW_SIZE - 1) & ~(VIEW_SIZE - 1);
+    for (unsigned i = 0; i < VIEW_COUNT; i++) {
+        w->view[i].base = w->base + i * VIEW_STRIDE;
+        w->view[i].number = (uint16_t)i;
+        w->view[i].user = i > 0;
+    }
+    return true;
+}
+
+static bool view_use(struct view *v)
+{
+    if (!v->slots)
+        v->slots = calloc(SLOT_COUNT, sizeof(*v->slots));
+    v->used = v->slots;
+    return v->used;
+}
+
+struct views *views_create(struct vcpu *v, int *error)
+{
+    struct views *w = calloc(1, sizeof(*w));
+    *error = -ENOMEM;
+    if (!w)
+        return NULL;
+    w->v = v;
+    w->phys = v->machine->phys;
+    w->rmap = rmap_create();
+    w->budget = host_map_limit();
+    if (!w->rmap || !create_windows(w) || !view_use(&w->view[0]) || !view_use(&w->view[1])) {
+        views_destroy(w);
+        return NULL;
+    }
+    w->current_user = &w->view[1];
+    w->signature = control_signature(v);
+    *error = 0;
+    return w;
+}
+
+void views_destroy(struct views *w)
+{
+    if (!w)
+        return;
+    for (unsigned i = 0; i < VIEW_COUNT; i++) {
+        if (!w->view[i].slots)
+            continue;
+        view_reset(&w->view[i], w->rmap);
+        free(w->view[i].slots);
+    }
+    if (w->reservation)
+        munmap(w->reservation, w->reserved);
+    rmap_destroy(w->rmap);
+    free(w);
+}
+
+uint64_t views_current(struct views *w, bool user)
+{
+    return user ? w->current_user->base : w->view[0].base;
+}
+
+static struct stats *stats_of(struct views *w)
+{
+    return &w->v->machine->stats;
+}
+
+/* --- the guest's tables --- */
+
+static unsigned pte_size(const struct vcpu *v)
+{
+    return v->cr4 & CR4_PAE ? 8 : 4;
+}
+
+static uint64_t load_entry(struct views *w, uint64_t gpa, unsigned size)
+{
+    const uint8_t *page = phys_hva(w->phys, (uint32_t)(gpa >> 12));
+    if (!page)
+        return 0;
+    if (size == 4)
+        return *(const uint32_t *)(page + (gpa & 0xfff));
+    return *(const uint64_t *)(page + (gpa & 0xfff));
+}
+
+/* The directory entry over a slot; with paging off, one that says "identity, large". */
+static uint64_t slot_pde(struct views *w, unsigned slot)
+{
+    const struct vcpu *v = w->v;
+    if (!(v->cr0 & CR0_PG))
+        return PTE_P | PTE_PS;
+    if (!(v->cr4 & CR4_PAE))
+        return load_entry(w, (v->cr3 & 0xfffff000u) + (slot >> 1) * 4, 4);
+    uint64_t pdpte = v->pdpte[slot >> 9];
+    if (!(pdpte & PTE_P))
+        return 0;
+    return load_entry(w, (pdpte & 0xffffff000ull) + (slot & 511) * 8, 8);
+}
+
+static bool pde_is_large(const struct vcpu *v, uint64_t pde)
+{
+    return (pde & PTE_PS) && ((v->cr4 & (CR4_PAE | CR4_PSE)) || !(v->cr0 & CR0_PG));
+}
+
+static bool pde_same(const struct vcpu *v, uint64_t a, uint64_t b)
+{
+    uint64_t ignored = PTE_AVL | (pde_is_large(v, a) ? 0 : PTE_D);
+    return !((a ^ b) & ~ignored);
+}
+
+/* Host address of the slot's 512 table entries, NULL if they are not in memory. */
+static const void *slot_table(struct views *w, unsigned slot, uint64_t pde)
+{
+    const uint8_t *page = phys_hva(w->phys, (uint32_t)((pde & 0xffffff000ull) >> 12));
+    if (!page)
+        return NULL;
+    if (pte_size(w->v) == 4)
+        return page + (slot & 1) * 2048;
+    return page;
+}
+
+static uint64_t table_entry(const struct views *w, const void *table, unsigned n)
+{
+    return pte_size(w->v) == 4 ? ((const uint32_t *)table)[n] : ((const uint64_t *)table)[n];
+}
+
+/* --- coherence --- */
+
+/* Whether a mapping made from `was` may stay now that the entry is `is`: accessed and dirty bits
+ * that were set since do no harm. */
+static bool pte_compatible(uint64_t was, uint64_t is)
+{
+    uint64_t change = (was ^ is) & ~PTE_AVL;
+    return !(change & ~(uint64_t)(PTE_A | PTE_D)) && (is & change) == change;
+}
+
+static void sync_entry(struct views *w, struct view *view, unsigned slot, const void *table,
+                       unsigned n)
+{
+    struct slot *s = &view->slots[slot];
+    uint64_t is = table_entry(w, table, n), was = table_entry(w, s->table_copy, n);
+    if (is == was)
+        return;
+    if ((s->spte[n] & SPTE_MAPPED) && !pte_compatible(was, is))
+        view_map_drop(view, w->rmap, slot * SLOT_PAGES + n, 1);
+    if (pte_size(w->v) == 4)
+        ((uint32_t *)s->table_copy)[n] = (uint32_t)is;
+    else
+        ((uint64_t *)s->table_copy)[n] = is;
+}
+
+static void sync_slot(struct views *w, struct view *view, unsigned slot)
+{
+    struct slot *s = &view->slots[slot];
+    uint64_t pde = slot_pde(w, slot);
+    if (!pde_same(w->v, s->pde, pde)) {
+        view_slot_drop(view, w->rmap, slot);
+        return;
+    }
+    if (s->large)
+        return;
+    const void *table = slot_table(w, slot, pde);
+    size_t bytes = (size_t)SLOT_PAGES * pte_size(w->v);
+    if (!table) {
+        view_slot_drop(view, w->rmap, slot);
+        return;
+    }
+    if (!memcmp(table, s->table_copy, bytes))
+        return;
+    for (unsigned n = 0; n < SLOT_PAGES; n++)
+        sync_entry(w, view, slot, table, n);
+}
+
+static void sync_view(struct views *w, struct view *view, bool globals_too)
+{
+    for (unsigned word = 0; word < SLOT_COUNT / 64; word++)
+        for (uint64_t bits = view->populated[word]; bits; bits &= bits - 1) {
+            unsigned slot = word * 64 + (unsigned)__builtin_ctzll(bits);
+            if (globals_too || !view->slots[slot].global)
+                sync_slot(w, view, slot);
+        }
+}
+
+static void reset_all(struct views *w)
+{
+    for (unsigned i = 0; i < VIEW_COUNT; i++)
+        if (w->view[i].used)
+            view_reset(&w->view[i], w->rmap);
+}
+
+/* The user view of the current address space: the one that had this CR3 before, a new one, or the
+ * least recently used. */
+static struct view *user_view(struct views *w)
+{
+    uint32_t cr3 = w->v->cr3;
+    uint8_t *hint = &w->by_cr3[(cr3 >> 12 ^ cr3 >> 5) % CR3_HASH];
+    struct view *oldest = NULL;
+    if (*hint && w->view[*hint].used && w->view[*hint].cr3 == cr3)
+        return &w->view[*hint];
+    for (unsigned i = 1; i < VIEW_COUNT; i++) {
+        struct view *view = &w->view[i];
+        if (view->used && view->cr3 == cr3) {
+            *hint = (uint8_t)i;
+            return view;
+        }
+        if (!view->used) {
+            if (!oldest || oldest->used)
+                oldest = view;
+        } else if (!oldest || (oldest->used && view->last_use < oldest->last_use)) {
+            oldest = view;
+        }
+    }
+    if (oldest->used) {
+        stats_of(w)->views_evicted++;
+        view_reset(oldest, w->rmap);
+    } else if (!view_use(oldest)) {
+        view_reset(w->current_user, w->rmap);
+        return w->current_user;
+    }
+    stats_of(w)->views_created++;
+    oldest->cr3 = cr3;
+    *hint = (uint8_t)oldest->number;
+    return oldest;
+}
+
+void views_cr3_loaded(struct views *w)
+{
+    w->current_user = user_view(w);
+    w->current_user->last_use = ++w->clock;
+    sync_view(w, &w->view[0], false);
+    sync_view(w, w->current_user, true);
+}
+
+void views_flush_all(struct views *w)
+{
+    uint64_t signature = control_signature(w->v);
+    if (signature != w->signature) {
+        reset_all(w);
+        w->signature = signature;
+    }
+    w->current_user = user_view(w);
+    sync_view(w, &w->view[0], true);
+    sync_view(w, w->current_user, true);
+}
+
+static void invlpg_in(struct views *w, struct view *view, uint32_t la)
+{
+    unsigned slot = la >> SLOT_SHIFT;
+    if (!view_slot_populated(view, slot))
+        return;
+    struct slot *s = &view->slots[slot];
+    uint64_t pde = slot_pde(w, slot);
+    const void *table = s->large ? NULL : slot_table(w, slot, pde);
+    if (!pde_same(w->v, s->pde, pde) || (!s->large && !table))
+        view_slot_drop(view, w->rmap, slot);
+    else if (!s->large)
+        sync_entry(w, view, slot, table, la >> 12 & (SLOT_PAGES - 1));
+}
+
+void views_invlpg(struct views *w, uint32_t la)
+{
+    uint32_t sibling = la ^ 1u << SLOT_SHIFT; /* the other half of a 4 MiB page */
+    invlpg_in(w, &w->view[0], la);
+    invlpg_in(w, w->current_user, la);
+    if (!(w->v->cr4 & CR4_PAE)) {
+        invlpg_in(w, &w->view[0], sibling);
+        invlpg_in(w, w->current_user, sibling);
+    }
+}
+
+/* --- protection of watched frames --- */
+
+static void protect_page(struct views *w, struct view *view, uint32_t page)
+{
+    struct slot *s = &view->slots[page / SLOT_PAGES];
+    if ((s->spte[page % SLOT_PAGES] & SPTE_WRITE) && view_map_protect(view, page, false) < 0)
+        w->broken |= 1ull << view->number % 64;
+}
+
+/* Views in which a page could not be protected are emptied: that needs no further host mapping. */
+static void reset_broken(struct views *w)
+{
+    for (unsigned i = 0; w->broken && i < VIEW_COUNT; i++)
+        if (w->view[i].used && w->broken >> i % 64 & 1)
+            view_reset(&w->view[i], w->rmap);
+    w->broken = 0;
+}
+
+static void protect_large(struct views *w, struct view *view, uint32_t gfn)
+{
+    for (unsigned word = 0; word < SLOT_COUNT / 64; word++)
+        for (uint64_t bits = view->populated[word]; bits; bits &= bits - 1) {
+            unsigned slot = word * 64 + (unsigned)__builtin_ctzll(bits);
+            const struct slot *s = &view->slots[slot];
+            if (!s->large)
+                continue;
+            unsigned n = gfn % SLOT_PAGES; /* large pages are aligned to slots */
+            if ((s->spte[n] & SPTE_MAPPED) && s->spte[n] >> 8 == gfn)
+                protect_page(w, view, slot * SLOT_PAGES + n);
+        }
+}
+
+static void protect_mapping(void *opaque, uint16_t number, uint32_t page)
+{
+    struct views *w = opaque;
+    protect_page(w, &w->view[number], page);
+}
+
+void views_protect_frame(struct views *w, uint32_t gfn)
+{
+    rmap_each(w->rmap, gfn, protect_mapping, w);
+    for (unsigned i = 0; i < VIEW_COUNT; i++)
+        if (w->view[i].used)
+            protect_large(w, &w->view[i], gfn);
+    reset_broken(w);
+}
+
+/* --- filling --- */
+
+static void keep_budget(struct views *w, struct view *filling)
+{
+    uint32_t total = 0;
+    for (unsigned i = 0; i < VIEW_COUNT; i++)
+        total += w->view[i].mapped;
+    while (total > w->budget) {
+        struct view *oldest = NULL;
+        for (unsigned i = 1; i < VIEW_COUNT; i++) {
+            struct view *view = &w->view[i];
+            if (view->used && view->mapped && view != w->current_user &&
+                (!oldest || view->last_use < oldest->last_use))
+                oldest = view;
+        }
+        if (!oldest)
+            oldest = filling == &w->view[0] ? w->current_user : &w->view[0];
+        if (!oldest->mapped)
+            oldest = filling;
+        total -= oldest->mapped;
+        view_reset(oldest, w->rmap);
+        stats_of(w)->views_evicted++;
+    }
+}
+
+/* How a frame may be mapped: not at all, or with which permission. */
+static bool frame_mappable(struct views *w, uint32_t gfn, bool want_write, bool *writable)
+{
+    enum phys_kind kind = phys_kind(w->phys, gfn);
+    *writable = want_write && kind == PHYS_RAM && !phys_watched(w->phys, gfn);
+    return kind != PHYS_MMIO;
+}
+
+/* One system call for each run of frames that are alike. */
+static bool map_large(struct views *w, struct view *view, unsigned slot, const struct walk *walk,
+                      uint32_t la)
+{
+    struct slot *s = &view->slots[slot];
+    uint32_t first = (uint32_t)((walk->gpa - (la & ((1u << SLOT_SHIFT) - 1))) >> 12);
+    bool want_write = walk->writable && walk->dirty;
+    s->large = true;
+    for (unsigned n = 0; n < SLOT_PAGES;) {
+        bool writable, next;
+        unsigned run = 1;
+        if (!frame_mappable(w, first + n, want_write, &writable)) {
+            n++;
+            continue;
+        }
+        int64_t offset = phys_memfd_offset(w->phys, first + n);
+        while (n + run < SLOT_PAGES && frame_mappable(w, first + n + run, want_write, &next) &&
+               next == writable &&
+               phys_memfd_offset(w->phys, first + n + run) == offset + (int64_t)run * 4096)
+            run++;
+        if (view_map_run(view, w->rmap, slot * SLOT_PAGES + n, run, first + n, phys_memfd(w->phys),
+                         offset, writable) < 0)
+            return false;
+        n += run;
+    }
+    stats_of(w)->pages_mapped += SLOT_PAGES;
+    return true;
+}
+
+/* Whether a neighbouring entry may be mapped together with the page that faulted. */
+static bool neighbour_joins(struct views *w, const struct slot *s, unsigned n, uint64_t leaf,
+                            uint32_t gfn, bool writable)
+{
+    uint64_t entry = table_entry(w, s->table_copy, n);
+    uint64_t alike = PTE_P | PTE_W | PTE_U | PTE_A | PTE_G | PTE_NX | (writable ? PTE_D : 0);
+    bool can_write;
+    return !(s->spte[n] & SPTE_MAPPED) && ((entry ^ leaf) & alike) == 0 &&
+           (entry & 0xffffff000ull) >> 12 == gfn && frame_mappable(w, gfn, writable, &can_write) &&
+           can_write == writable;
+}
+
+static bool map_small(struct views *w, struct view *view, uint32_t la, const struct walk *walk,
+                      bool writable)
+{
+    unsigned slot = la >> SLOT_SHIFT, n = la >> 12 & (SLOT_PAGES - 1);
+    struct slot *s = &view->slots[slot];
+    uint32_t gfn = (uint32_t)(walk->gpa >> 12);
+    uint64_t leaf = table_entry(w, s->table_copy, n);
+    unsigned from = n, to = n + 1;
+    while (from > 0 && neighbour_joins(w, s, from - 1, leaf, gfn - (n - from) - 1, writable))
+        from--;
+    while (to < SLOT_PAGES && neighbour_joins(w, s, to, leaf, gfn + (to - n), writable))
+        to++;
+    uint32_t first = gfn - (n - from);
+    int64_t offset = phys_memfd_offset(w->phys, first);
+    if (phys_memfd_offset(w->phys, first + (to - from) - 1) !=
+        offset + (int64_t)(to - from - 1) * 4096) {
+        from = n;
+        to = n + 1;
+        first = gfn;
+        offset = phys_memfd_offset(w->phys, gfn);
+    }
+    if (view_map_run(view, w->rmap, slot * SLOT_PAGES + from, to - from, first, phys_memfd(w->phys),
+                     offset, writable) < 0)
+        return false;
+    stats_of(w)->pages_mapped += to - from;
+    return true;
+}
+
+/* Makes the slot one that was filled from the guest's present directory entry. */
+static bool slot_prepare(struct views *w, struct view *view, unsigned slot, const struct walk *walk)
+{
+    struct slot *s = &view->slots[slot];
+    uint64_t pde = slot_pde(w, slot);
+    if (s->spte && !pde_same(w->v, s->pde, pde))
+        view_slot_drop(view, w->rmap, slot);
+    bool fresh = !s->spte;
+    if (!view_slot_open(view, slot))
+        return false;
+    s->pde = pde;
+    s->global = fresh ? walk->global : s->global && walk->global;
+    if (pde_is_large(w->v, pde))
+        return true;
+    size_t bytes = (size_t)SLOT_PAGES * pte_size(w->v);
+    const void *table = slot_table(w, slot, pde);
+    if (!table)
+        return false;
+    if (!s->table_copy) {
+        s->table_copy = malloc(bytes);
+        if (!s->table_copy)
+            return false;
+        memcpy(s->table_copy, table, bytes);
+        return true;
+    }
+    /* The copy stands for what is mapped: bring it up to date only where nothing is. */
+    for (unsigned n = 0; n < SLOT_PAGES; n++)
+        if (!(s->spte[n] & SPTE_MAPPED)) {
+            if (pte_size(w->v) == 4)
+                ((uint32_t *)s->table_copy)[n] = ((const uint32_t *)table)[n];
+            else
+                ((uint64_t *)s->table_copy)[n] = ((const uint64_t *)table)[n];
+        }
+    return true;
+}
+
+static void note_entry(struct views *w, struct slot *s, unsigned slot, unsigned n)
+{
+    const void *table = slot_table(w, slot, s->pde);
+    if (pte_size(w->v) == 4)
+        ((uint32_t *)s->table_copy)[n] = ((const uint32_t *)table)[n];
+    else
+        ((uint64_t *)s->table_copy)[n] = ((const uint64_t *)table)[n];
+}
+
+static bool fill(struct views *w, struct view *view, uint32_t la, const struct walk *walk,
+                 bool write)
+{
+    unsigned slot = la >> SLOT_SHIFT, n = la >> 12 & (SLOT_PAGES - 1);
+    bool writable;
+    if (!frame_mappable(w, (uint32_t)(walk->gpa >> 12), walk->writable && walk->dirty, &writable) ||
+        (write && !writable))
+        return false;
+    keep_budget(w, view);
+    if (!slot_prepare(w, view, slot, walk))
+        return false;
+    struct slot *s = &view->slots[slot];
+    if (s->spte[n] & SPTE_MAPPED && s->spte[n] >> 8 == (uint32_t)(walk->gpa >> 12) && writable &&
+        !(s->spte[n] & SPTE_WRITE)) {
+        stats_of(w)->fault_dirty++;
+        if (!s->large)
+            note_entry(w, s, slot, n);
+        return view_map_protect(view, la >> 12, true) == 0;
+    }
+    stats_of(w)->fault_fill++;
+    if (pde_is_large(w->v, s->pde))
+        return map_large(w, view, slot, walk, la);
+    note_entry(w, s, slot, n);
+    return map_small(w, view, la, walk, writable);
+}
+
+enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write)
+{
+    uint64_t offset = hva - w->base;
+    struct stats *stats = stats_of(w);
+    if (hva - (uint64_t)w->reservation >= w->reserved)
+        return VIEW_NOT_MINE;
+    struct view *view = &w->view[offset / VIEW_STRIDE % VIEW_COUNT];
+    if (offset % VIEW_STRIDE >= VIEW_SIZE || (view != &w->view[0] && view != w->current_user)) {
+        stats->fault_segment++;
+        return VIEW_EMULATE;
+    }
+    uint32_t la = (uint32_t)offset;
+    struct walk walk = mmu_walk(w->v, la, write ? ACC_WRITE : ACC_READ, view->user, true);
+    if (!walk.ok) {
+        stats->fault_guest++;
+        return VIEW_EMULATE;
+    }
+    if (fill(w, view, la, &walk, write))
+        return VIEW_FILLED;
+    if (phys_kind(w->phys, (uint32_t)(walk.gpa >> 12)) == PHYS_RAM)
+        stats->fault_code++;
+    else
+        stats->fault_mmio++;
+    return VIEW_EMULATE;
+}
+
+void views_prefill(struct views *w, uint32_t la, bool user)
+{
+    struct view *view = user ? w->current_user : &w->view[0];
+    struct walk walk = mmu_walk(w->v, la, ACC_READ, user, false);
+    if (!walk.ok || !walk.accessed)
+        return;
+    unsigned slot = la >> SLOT_SHIFT, n = la >> 12 & (SLOT_PAGES - 1);
+    if (view_slot_populated(view, slot) && (view->slots[slot].spte[n] & SPTE_MAPPED) &&
+        pde_same(w->v, view->slots[slot].pde, slot_pde(w, slot)))
+        return;
+    fill(w, view, la, &walk, false);
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* view_map.c: host mappings of a view, their shadow entries, and the reverse map from frames. */
+#include "runtime/view_map.h"
+
+#include "runtime/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define RMAP_BUCKETS 16384u
+#define NIL          UINT32_MAX
+
+struct rmap_entry {
+    uint32_t gfn, page, next;
+    uint16_t view;
+};
+
+struct rmap {
+    uint32_t bucket[RMAP_BUCKETS];
+    struct rmap_entry *entries;
+    uint32_t count, capacity, free;
+};
+
+struct rmap *rmap_create(void)
+{
+    struct rmap *r = calloc(1, sizeof(*r));
+    if (!r)
+        return NULL;
+    for (unsigned i = 0; i < RMAP_BUCKETS; i++)
+        r->bucket[i] = NIL;
+    r->free = NIL;
+    return r;
+}
+
+void rmap_destroy(struct rmap *r)
+{
+    if (r)
+        free(r->entries);
+    free(r);
+}
+
+static uint32_t *rmap_bucket(struct rmap *r, uint32_t gfn)
+{
+    return &r->bucket[gfn & (RMAP_BUCKETS - 1)];
+}
+
+static bool rmap_grow(struct rmap *r)
+{
+    uint32_t capacity = r->capacity ? 2 * r->capacity : 4096;
+    struct rmap_entry *entries = realloc(r->entries, capacity * sizeof(*entries));
+    if (!entries)
+        return false;
+    r->entries = entries;
+    r->capacity = capacity;
+    return true;
+}
+
+static bool rmap_add(struct rmap *r, uint32_t gfn, uint16_t view, uint32_t page)
+{
+    uint32_t n = r->free;
+    if (n != NIL)
+        r->free = r->entries[n].next;
+    else if (r->count < r->capacity || rmap_grow(r))
+        n = r->count++;
+    else
+        return false;
+    uint32_t *head = rmap_bucket(r, gfn);
+    r->entries[n] = (struct rmap_entry){gfn, page, *head, view};
+    *head = n;
+    return true;
+}
+
+static void rmap_remove(struct rmap *r, uint32_t gfn, uint16_t view, uint32_t page)
+{
+    for (uint32_t *link = rmap_bucket(r, gfn); *link != NIL; link = &r->entries[*link].next) {
+        struct rmap_entry *e = &r->entries[*link];
+        if (e->gfn == gfn && e->view == view && e->page == page) {
+            uint32_t n = *link;
+            *link = e->next;
+            e->next = r->free;
+            r->free = n;
+            return;
+        }
+    }
+}
+
+void rmap_each(struct rmap *r, uint32_t gfn, void (*fn)(void *, uint16_t, uint32_t), void *opaque)
+{
+    for (uint32_t n = *rmap_bucket(r, gfn); n != NIL; n = r->entries[n].next)
+        if (r->entries[n].gfn == gfn)
+            fn(opaque, r->entries[n].view, r->entries[n].page);
+}
+
+static void *page_address(const struct view *w, uint32_t page)
+{
+    return (void *)(w->base + ((uint64_t)page << 12));
+}
+
+static struct slot *slot_of(struct view *w, uint32_t page)
+{
+    return &w->slots[page / SLOT_PAGES];
+}
+
+static int host_unmap(const struct view *w, uint32_t page, uint64_t count)
+{
+    void *p = mmap(page_address(w, page), count << 12, PROT_NONE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    return p == MAP_FAILED ? -errno : 0;
+}
+
+int view_map_run(struct view *w, struct rmap *r, uint32_t page, uint32_t count, uint32_t gfn,
+                 int memfd, int64_t offset, bool writable)
+{
+    struct slot *s = slot_of(w, page);
+    int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    void *p = mmap(page_address(w, page), (size_t)count << 12, prot, MAP_SHARED | MAP_FIXED, memfd,
+                   offset);
+    if (p == MAP_FAILED)
+        return -errno;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t *spte = &s->spte[(page + i) % SLOT_PAGES];
+        uint32_t value = (gfn + i) << 8 | SPTE_MAPPED | (writable ? SPTE_WRITE : 0);
+        if (*spte & SPTE_MAPPED && !s->large && *spte >> 8 != gfn + i)
+            rmap_remove(r, *spte >> 8, w->number, page + i);
+        if (!s->large && (!(*spte & SPTE_MAPPED) || *spte >> 8 != gfn + i) &&
+            !rmap_add(r, gfn + i, w->number, page + i)) {
+            view_map_drop(w, r, page, count);
+            return -ENOMEM;
+        }
+        if (!(*spte & SPTE_MAPPED)) {
+            s->mapped++;
+            w->mapped += !s->large;
+        }
+        *spte = value;
+    }
+    w->mapped += s->large;
+    return 0;
+}
+
+int view_map_protect(struct view *w, uint32_t page, bool writable)
+{
+    uint32_t *spte = &slot_of(w, page)->spte[page % SLOT_PAGES];
+    int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    if (mprotect(page_address(w, page), 4096, prot) < 0)
+        return -errno;
+    *spte = writable ? *spte | SPTE_WRITE : *spte & ~SPTE_WRITE;
+    return 0;
+}
+
+static void forget_page(struct view *w, struct rmap *r, struct slot *s, uint32_t page)
+{
+    uint32_t *spte = &s->spte[page % SLOT_PAGES];
+    if (!(*spte & SPTE_MAPPED))
+        return;
+    if (!s->large) {
+        rmap_remove(r, *spte >> 8, w->number, page);
+        w->mapped--;
+    }
+    s->mapped--;
+    *spte = 0;
+}
+
+void view_map_drop(struct view *w, struct rmap *r, uint32_t page, uint32_t count)
+{
+    struct slot *s = slot_of(w, page);
+    host_unmap(w, page, count);
+    for (uint32_t i = 0; i < count; i++)
+        forget_page(w, r, s, page + i);
+}
+
+bool view_slot_open(struct view *w, unsigned slot)
+{
+    struct slot *s = &w->slots[slot];
+    if (!s->spte)
+        s->spte = calloc(SLOT_PAGES, sizeof(*s->spte));
+    if (!s->spte)
+        return false;
+    w->populated[slot / 64] |= 1ull << (slot % 64);
+    return true;
+}
+
+static void slot_close(struct view *w, unsigned slot)
+{
+    struct slot *s = &w->slots[slot];
+    free(s->spte);
+    free(s->table_copy);
+    *s = (struct slot){0};
+    w->populated[slot / 64] &= ~(1ull << (slot % 64));
+}
+
+void view_slot_drop(struct view *w, struct rmap *r, unsigned slot)
+{
+    struct slot *s = &w->slots[slot];
+    if (s->mapped)
+        view_map_drop(w, r, slot * SLOT_PAGES, SLOT_PAGES);
+    slot_close(w, slot);
+}
+
+void view_reset(struct view *w, struct rmap *r)
+{
+    host_unmap(w, 0, VIEW_SIZE >> 12);
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+        if (!view_slot_populated(w, slot))
+            continue;
+        struct slot *s = &w->slots[slot];
+        for (uint32_t i = 0; s->mapped && i < SLOT_PAGES; i++)
+            forget_page(w, r, s, slot * SLOT_PAGES + i);
+        slot_close(w, slot);
+    }
+    w->mapped = 0;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* view_map.h: what one view has mapped, page by page, and the host mappings that make it so. Knows
+ * nothing of guest page tables; view.c decides what is mapped. */
+#ifndef RINGDOWN_RUNTIME_VIEW_MAP_H
+#define RINGDOWN_RUNTIME_VIEW_MAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A slot is 2 MiB of linear addresses: what one PAE directory entry covers, half of what a 32-bit
+ * one does. */
+#define SLOT_SHIFT 21
+#define SLOT_PAGES 512u
+#define SLOT_COUNT 2048u
+
+/* Shadow entry: gfn << 8 and these. */
+#define SPTE_MAPPED 1u
+#define SPTE_WRITE  2u
+
+struct slot {
+    uint64_t pde;     /* guest directory entry that it was filled from */
+    void *table_copy; /* the guest's table entries as of the last look, NULL for a large page */
+    uint32_t *spte;   /* SLOT_PAGES entries; NULL: slot is empty */
+    uint32_t mapped;  /* entries with SPTE_MAPPED */
+    bool global;      /* everything mapped came from global pages */
+    bool large;
+};
+
+struct view {
+    uint64_t base;
+    uint16_t number;
+    bool user, used;
+    uint32_t cr3;
+    uint64_t last_use;
+    uint32_t mapped; /* pages mapped one by one: an upper bound on host mappings */
+    struct slot *slots;
+    uint64_t populated[SLOT_COUNT / 64];
+};
+
+struct rmap;
+struct rmap *rmap_create(void);
+void rmap_destroy(struct rmap *r);
+/* Calls fn for each 4 KiB mapping of a frame; fn must not change the map. */
+void rmap_each(struct rmap *r, uint32_t gfn, void (*fn)(void *, uint16_t view, uint32_t page),
+               void *opaque);
+
+/* Maps `count` pages from `page` (la >> 12) to consecutive frames; all in one slot, whose spte
+ * array exists. 0 or negative errno. */
+int view_map_run(struct view *w, struct rmap *r, uint32_t page, uint32_t count, uint32_t gfn,
+                 int memfd, int64_t offset, bool writable);
+/* Takes write permission from a mapped page, or gives it. */
+int view_map_protect(struct view *w, uint32_t page, bool writable);
+void view_map_drop(struct view *w, struct rmap *r, uint32_t page, uint32_t count);
+/* Gets the slot ready for entries; false when out of memory. */
+bool view_slot_open(struct view *w, unsigned slot);
+void view_slot_drop(struct view *w, struct rmap *r, unsigned slot);
+/* Empties the whole view with one system call. */
+void view_reset(struct view *w, struct rmap *r);
+
+static inline bool view_slot_populated(const struct view *w, unsigned slot)
+{
+    return w->populated[slot / 64] >> (slot % 64) & 1;
+}
+
+#endif

@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: MIT */
+/* cache.c: tables of the code cache. See cache.h for the model, block.h for what is kept. */
+#include "translator/cache.h"
+
+#include "translator/emit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define BLOCK_HASH_BITS 16
+#define PAGE_HASH_BITS  12
+#define ACTIVE_PAGES    (1u << 20)
+#define ROOM_EXITS      8u
+#define ROOM_MARKS      8u
+
+/* An array in lazily committed memory that only grows until the next flush. */
+struct arena {
+    void *base;
+    size_t item, capacity, used;
+};
+
+struct cache {
+    struct code_memory code;
+    struct pads pads;
+    struct jump_entry *jump;
+    struct cache_client client;
+    struct arena blocks, exits, marks, pages;
+    struct block **by_host; /* committed blocks by rising host offset */
+    size_t by_host_count;
+    struct block *hash[1u << BLOCK_HASH_BITS];
+    struct code_page *page_hash[1u << PAGE_HASH_BITS]; /* by la, gfn and space */
+    struct code_page *gfn_hash[1u << PAGE_HASH_BITS];
+    struct code_page **active[SPACE_COUNT];      /* by la >> 12 */
+    struct code_page **active_list[SPACE_COUNT]; /* dense */
+    uint32_t active_count[SPACE_COUNT];
+    struct mode modes[MODE_MAX];
+    unsigned mode_count;
+    struct cache_counters counters;
+    uint64_t epoch;
+};
+
+static void *reserve(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static bool arena_create(struct arena *a, size_t item, size_t capacity)
+{
+    *a = (struct arena){.base = reserve(item * capacity), .item = item, .capacity = capacity};
+    return a->base;
+}
+
+static void *arena_add(struct arena *a)
+{
+    if (a->used == a->capacity)
+        return NULL;
+    void *p = (char *)a->base + a->item * a->used++;
+    memset(p, 0, a->item);
+    return p;
+}
+
+static void arena_reset(struct arena *a)
+{
+    /* Give the memory back: a flush must not leave the high-water mark resident. */
+    madvise(a->base, a->item * a->capacity, MADV_DONTNEED);
+    a->used = 0;
+}
+
+static void arena_destroy(struct arena *a)
+{
+    if (a->base)
+        munmap(a->base, a->item * a->capacity);
+}
+
+static bool create_tables(struct cache *c, size_t code_size)
+{
+    size_t blocks = code_size / 48 + 64; /* no block is smaller than its exit stub */
+    if (!arena_create(&c->blocks, sizeof(struct block), blocks) ||
+        !arena_create(&c->exits, sizeof(struct exit_record), code_size / 12 + 256) ||
+        !arena_create(&c->marks, sizeof(struct insn_mark), code_size / 2 + 256) ||
+        !arena_create(&c->pages, sizeof(struct code_page), 1u << 18))
+        return false;
+    c->by_host = reserve(blocks * sizeof(*c->by_host));
+    c->jump = reserve(JUMP_CACHE_SIZE * sizeof(*c->jump));
+    for (unsigned s = 0; s < SPACE_COUNT; s++) {
+        c->active[s] = reserve(ACTIVE_PAGES * sizeof(**c->active));
+        c->active_list[s] = reserve((size_t)ACTIVE_PAGES * sizeof(**c->active_list));
+        if (!c->active[s] || !c->active_list[s])
+            return false;
+    }
+    return c->by_host && c->jump;
+}
+
+static void jump_cache_clear(struct cache *c)
+{
+    for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
+        c->jump[i].key = JUMP_CACHE_EMPTY;
+}
+
+struct cache *cache_create(size_t code_size, const struct cache_client *client, int *error)
+{
+    struct cache *c = calloc(1, sizeof(*c));
+    if (!c) {
+        *error = -ENOMEM;
+        return NULL;
+    }
+    c->client = *client;
+    *error = code_memory_create(&c->code, code_size);
+    if (!*error && !create_tables(c, code_size))
+        *error = -ENOMEM;
+    if (*error) {
+        cache_destroy(c);
+        return NULL;
+    }
+    jump_cache_clear(c);
+    return c;
+}
+
+static void release(void *p, size_t bytes)
+{
+    if (p)
+        munmap(p, bytes);
+}
+
+void cache_destroy(struct cache *c)
+{
+    if (!c)
+        return;
+    release(c->by_host, c->blocks.capacity * sizeof(*c->by_host));
+    release(c->jump, JUMP_CACHE_SIZE * sizeof(*c->jump));
+    for (unsigned s = 0; s < SPACE_COUNT; s++) {
+        release(c->active[s], ACTIVE_PAGES * sizeof(**c->active));
+        release(c->active_list[s], (size_t)ACTIVE_PAGES * sizeof(**c->active_list));
+    }
+    arena_destroy(&c->blocks);
+    arena_destroy(&c->exits);
+    arena_destroy(&c->marks);
+    arena_destroy(&c->pages);
+    code_memory_destroy(&c->code);
+    free(c);
+}
+
+struct code_memory *cache_code(struct cache *c)
+{
+    return &c->code;
+}
+
+struct jump_entry *cache_jump_table(struct cache *c)
+{
+    return c->jump;
+}
+
+struct pads *cache_pads(struct cache *c)
+{
+    return &c->pads;
+}
+
+const struct cache_counters *cache_counters(const struct cache *c)
+{
+    return &c->counters;
+}
+
+uint64_t cache_epoch(const struct cache *c)
+{
+    return c->epoch;
+}
+
+int cache_mode_id(struct cache *c, const struct mode *m)
+{
+    for (unsigned i = 0; i < c->mode_count; i++)
+        if (!memcmp(&c->modes[i], m, sizeof(*m)))
+            return (int)i;
+    if (c->mode_count == MODE_MAX)
+        return -1;
+    c->modes[c->mode_count] = *m;
+    return (int)c->mode_count++;
+}
+
+const struct mode *cache_mode(const struct cache *c, unsigned id)
+{
+    return &c->modes[id];
+}
+
+/* --- jump cache --- */
+
+static struct jump_entry *jump_slot(struct cache *c, uint32_t eip)
+{
+    return &c->jump[eip & (JUMP_CACHE_SIZE - 1)];
+}
+
+void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to)
+{
+    *jump_slot(c, eip) = (struct jump_entry){
+        .key = -((uint64_t)to.block->mode << 32 | eip),
+        .host = (uint64_t)c->code.rx + to.host,
+    };
+}
+
+static void jump_remove(struct cache *c, const struct block *b)
+{
+    const struct insn_mark *marks = cache_marks(c, b);
+    uint64_t host = (uint64_t)c->code.rx + b->host;
+    for (uint32_t n = 0; n < b->mark_count; n++) {
+        struct jump_entry *e = jump_slot(c, b->eip + marks[n].guest);
+        if (e->host - host < b->host_end - b->host)
+            *e = (struct jump_entry){.key = JUMP_CACHE_EMPTY};
+    }
+}
+
+/* --- links --- */
+
+static void set_branch(struct cache *c, struct exit_record *x, uint32_t target)
+{
+    emit_patch32(c->code.rw + x->host, c->code.rx - c->code.rw, c->code.rx + target);
+}
+
+void cache_link(struct cache *c, struct exit_record *x, struct entry entry)
+{
+    struct block *to = entry.block;
+    if (x->linked || x->kind != EXIT_BRANCH)
+        return;
+    x->linked = true;
+    x->to = to;
+    x->prev = NULL;
+    x->next = to->incoming;
+    if (x->next)
+        x->next->prev = x;
+    to->incoming = x;
+    set_branch(c, x, entry.host);
+    c->counters.links++;
+}
+
+static void unlink_exit(struct cache *c, struct exit_record *x)
+{
+    if (x->prev)
+        x->prev->next = x->next;
+    else
+        x->to->incoming = x->next;
+    if (x->next)
+        x->next->prev = x->prev;
+    x->linked = false;
+    x->to = NULL;
+    set_branch(c, x, x->stub);
+    c->counters.unlinks++;
+}
+
+/* Cuts the ways into a block; with `keep_local`, not those from blocks of its own page. */
+static void unlink_incoming(struct cache *c, struct block *b, bool keep_local)
+{
+    for (struct exit_record *x = b->incoming, *next; x; x = next) {
+        next = x->next;
+        if (!keep_local || x->from->page != b->page)
+            unlink_exit(c, x);
+    }
+    jump_remove(c, b);
+}
+
+/* --- pages --- */
+
+static uint32_t mix(uint32_t a, uint32_t b)
+{
+    return (a ^ b * 0x9e3779b1u) * 0x85ebca6bu;
+}
+
+static struct code_page **page_bucket(struct cache *c, enum space space, uint32_t la, uint32_t gfn)
+{
+    return &c->page_hash[mix(la >> 12, gfn + space) >> (32 - PAGE_HASH_BITS)];
+}
+
+static struct code_page **gfn_bucket(struct cache *c, uint32_t gfn)
+{
+    return &c->gfn_hash[mix(gfn, 0) >> (32 - PAGE_HASH_BITS)];
+}
+
+struct code_page *cache_page_active(struct cache *c, enum space space, uint32_t la)
+{
+    return c->active[space][la >> 12];
+}
+
+static struct code_page *page_find(struct cache *c, enum space space, uint32_t la, uint32_t gfn)
+{
+    struct code_page **bucket = page_bucket(c, space, la, gfn);
+    for (struct code_page *p = *bucket; p; p = p->hash_next)
+        if (p->la == la && p->gfn == gfn && p->space == space)
+            return p;
+    struct code_page *p = arena_add(&c->pages);
+    if (!p)
+        return NULL;
+    p->la = la;
+    p->gfn = gfn;
+    p->space = (uint8_t)space;
+    p->hash_next = *bucket;
+    *bucket = p;
+    struct code_page **frame = gfn_bucket(c, gfn);
+    p->gfn_next = *frame;
+    *frame = p;
+    return p;
+}
+
+struct code_page *cache_page_activate(struct cache *c, enum space space, uint32_t la, uint32_t gfn,
+                                      bool global)
+{
+    la &= ~0xfffu;
+    struct code_page *old = c->active[space][la >> 12];
+    if (old && old->gfn == gfn)
+        return old;
+    if (old)
+        cache_page_deactivate(c, old);
+    struct code_page *p = page_find(c, space, la, gfn);
+    if (!p)
+        return NULL;
+    p->active = true;
+    p->global = global;
+    p->active_index = c->active_count[space]++;
+    c->active_list[space][p->active_index] = p;
+    c->active[space][la >> 12] = p;
+    return p;
+}
+
+void cache_page_deactivate(struct cache *c, struct code_page *p)
+{
+    struct code_page **list = c->active_list[p->space];
+    struct code_page *last = list[--c->active_count[p->space]];
+    list[p->active_index] = last;
+    last->active_index = p->active_index;
+    c->active[p->space][p->la >> 12] = NULL;
+    p->active = false;
+    for (struct block *b = p->blocks; b; b = b->page_next)
+        unlink_incoming(c, b, true);
+    for (struct block *b = p->spilled; b; b = b->page2_next)
+        unlink_incoming(c, b, false);
+    c->epoch++;
+}
+
+void cache_pages_verify(struct cache *c, enum space space, bool globals_too,
+                        bool (*still)(void *opaque, const struct code_page *p), void *opaque)
+{
+    for (uint32_t i = c->active_count[space]; i-- > 0;) {
+        struct code_page *p = c->active_list[space][i];
+        if ((globals_too || !p->global) && !still(opaque, p))
+            cache_page_deactivate(c, p);
+    }
+}
+
+/* --- blocks --- */
+
+static struct block **block_bucket(struct cache *c, uint32_t eip, unsigned mode,
+                                   const struct code_page *page)
+{
+    uint32_t h = mix(eip, mode ^ page->gfn << 8);
+    return &c->hash[h >> (32 - BLOCK_HASH_BITS)];
+}
+
+struct entry cache_entry_in(const struct cache *c, struct block *b, uint32_t eip)
+{
+    const struct insn_mark *marks = cache_marks(c, b);
+    uint32_t guest = eip - b->eip;
+    if (guest < b->guest_bytes)
+        for (uint32_t n = 0; n < b->mark_count && marks[n].guest <= guest; n++)
+            if (marks[n].guest == guest && !(marks[n].flags & MARK_INSIDE))
+                return (struct entry){b, b->host + marks[n].host};
+    return (struct entry){0};
+}
+
+static struct entry find_start(struct cache *c, uint32_t eip, unsigned mode, struct code_page *page)
+{
+    for (struct block *b = *block_bucket(c, eip, mode, page); b; b = b->hash_next)
+        if (b->eip == eip && b->page == page && b->mode == mode)
+            return (struct entry){b, b->host};
+    return (struct entry){0};
+}
+
+static struct entry find_inside(struct cache *c, uint32_t eip, unsigned mode,
+                                struct code_page *page)
+{
+    for (struct block *b = page->blocks; b; b = b->page_next) {
+        if (eip - b->eip >= b->guest_bytes || b->mode != mode)
+            continue;
+        struct entry e = cache_entry_in(c, b, eip);
+        if (e.block)
+            return e;
+    }
+    return (struct entry){0};
+}
+
+struct entry cache_find(struct cache *c, uint32_t eip, unsigned mode, struct code_page *page)
+{
+    if (!cache_maybe_known(page, eip + c->modes[mode].cs_base))
+        return (struct entry){0};
+    struct entry e = find_start(c, eip, mode, page);
+    if (!e.block)
+        e = find_inside(c, eip, mode, page);
+    if (e.block && e.block->page2 && !e.block->page2->active)
+        return (struct entry){0};
+    return e;
+}
+
+static void note_starts(struct cache *c, const struct block *b)
+{
+    const struct insn_mark *marks = cache_marks(c, b);
+    uint32_t base = b->eip + c->modes[b->mode].cs_base;
+    for (uint32_t n = 0; n < b->mark_count; n++) {
+        uint32_t la = base + marks[n].guest;
+        if (!((la ^ base) >> 12))
+            b->page->starts[la >> 6 & 63] |= 1ull << (la & 63);
+    }
+}
+
+bool cache_has_room(const struct cache *c)
+{
+    return code_memory_room(&c->code) > 4 * EMIT_INSN_MAX &&
+           c->exits.capacity - c->exits.used > ROOM_EXITS &&
+           c->marks.capacity - c->marks.used > ROOM_MARKS && c->blocks.used < c->blocks.capacity;
+}
+
+struct block *cache_block_begin(struct cache *c)
+{
+    if (!cache_has_room(c))
+        return NULL;
+    struct block *b = arena_add(&c->blocks);
+    b->host = (uint32_t)c->code.used;
+    b->marks = (uint32_t)c->marks.used;
+    b->exits = (uint32_t)c->exits.used;
+    return b;
+}
+
+struct exit_record *cache_add_exit(struct cache *c, struct block *b, uint32_t *id)
+{
+    *id = (uint32_t)c->exits.used;
+    struct exit_record *x = arena_add(&c->exits);
+    x->from = b;
+    b->exit_count++;
+    return x;
+}
+
+struct insn_mark *cache_add_mark(struct cache *c, struct block *b)
+{
+    b->mark_count++;
+    return arena_add(&c->marks);
+}
+
+static bool frame_has_blocks(struct cache *c, uint32_t gfn)
+{
+    for (struct code_page *p = *gfn_bucket(c, gfn); p; p = p->gfn_next)
+        if (p->gfn == gfn && (p->blocks || p->spilled))
+            return true;
+    return false;
+}
+
+void cache_block_commit(struct cache *c, struct block *b)
+{
+    struct block **bucket = block_bucket(c, b->eip, b->mode, b->page);
+    c->client.watch(c->client.opaque, b->page->gfn);
+    if (b->page2)
+        c->client.watch(c->client.opaque, b->page2->gfn);
+    b->hash_next = *bucket;
+    *bucket = b;
+    b->page_next = b->page->blocks;
+    b->page->blocks = b;
+    if (b->page2) {
+        b->page2_next = b->page2->spilled;
+        b->page2->spilled = b;
+    }
+    note_starts(c, b);
+    c->by_host[c->by_host_count++] = b;
+    b->valid = true;
+    c->code.used = b->host_end;
+}
+
+struct exit_record *cache_exit(struct cache *c, uint32_t id)
+{
+    return (struct exit_record *)c->exits.base + id;
+}
+
+const struct insn_mark *cache_marks(const struct cache *c, const struct block *b)
+{
+    return (const struct insn_mark *)c->marks.base + b->marks;
+}
+
+struct block *cache_block_at(struct cache *c, uint64_t host_pc)
+{
+    uint64_t offset = host_pc - (uint64_t)c->code.rx;
+    size_t low = 0, high = c->by_host_count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (c->by_host[mid]->host_end <= offset)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (low == c->by_host_count || c->by_host[low]->host > offset)
+        return NULL;
+    return c->by_host[low];
+}
+
+/* --- invalidation --- */
+
+static void list_remove_page(struct block **list, struct block *b)
+{
+    while (*list != b)
+        list = &(*list)->page_next;
+    *list = b->page_next;
+}
+
+static void list_remove_page2(struct block **list, struct block *b)
+{
+    while (*list != b)
+        list = &(*list)->page2_next;
+    *list = b->page2_next;
+}
+
+static void list_remove_hash(struct block **list, struct block *b)
+{
+    while (*list != b)
+        list = &(*list)->hash_next;
+    *list = b->hash_next;
+}
+
+static void block_drop(struct cache *c, struct block *b)
+{
+    unlink_incoming(c, b, false);
+    for (uint32_t i = 0; i < b->exit_count; i++) {
+        struct exit_record *x = cache_exit(c, b->exits + i);
+        if (x->linked)
+            unlink_exit(c, x);
+    }
+    list_remove_hash(block_bucket(c, b->eip, b->mode, b->page), b);
+    list_remove_page(&b->page->blocks, b);
+    if (b->page2)
+        list_remove_page2(&b->page2->spilled, b);
+    b->valid = false;
+    c->counters.inv_write++;
+    c->epoch++;
+}
+
+/* Whether a block has bytes in [offset, offset+size) of the frame that `page` stands for. */
+static bool block_overlaps(const struct cache *c, const struct block *b,
+                           const struct code_page *page, uint32_t offset, uint32_t size)
+{
+    uint32_t start = (b->eip + c->modes[b->mode].cs_base) & 0xfff, end = start + b->guest_bytes;
+    if (page != b->page) { /* the part on its second page */
+        start = 0;
+        end -= 0x1000;
+    }
+    return start < offset + size && offset < end;
+}
+
+unsigned cache_invalidate(struct cache *c, uint32_t gfn, uint32_t offset, uint32_t size)
+{
+    unsigned dropped = 0;
+    for (struct code_page *p = *gfn_bucket(c, gfn); p; p = p->gfn_next) {
+        if (p->gfn != gfn)
+            continue;
+        if (size == 0x1000)
+            p->foreign_writes = 0;
+        for (struct block *b = p->blocks, *next; b; b = next) {
+            next = b->page_next;
+            if (block_overlaps(c, b, p, offset, size)) {
+                block_drop(c, b);
+                dropped++;
+            }
+        }
+        for (struct block *b = p->spilled, *next; b; b = next) {
+            next = b->page2_next;
+            if (block_overlaps(c, b, p, offset, size)) {
+                block_drop(c, b);
+                dropped++;
+            }
+        }
+    }
+    if (dropped && !frame_has_blocks(c, gfn))
+        c->client.unwatch(c->client.opaque, gfn);
+    return dropped;
+}
+
+uint32_t cache_note_foreign_write(struct cache *c, uint32_t gfn)
+{
+    uint32_t most = 0;
+    for (struct code_page *p = *gfn_bucket(c, gfn); p; p = p->gfn_next)
+        if (p->gfn == gfn && ++p->foreign_writes > most)
+            most = p->foreign_writes;
+    return most;
+}
+
+void cache_flush(struct cache *c)
+{
+    for (size_t i = 0; i < c->by_host_count; i++) {
+        struct block *b = c->by_host[i];
+        b->valid = false;
+        c->client.unwatch(c->client.opaque, b->page->gfn);
+        if (b->page2)
+            c->client.unwatch(c->client.opaque, b->page2->gfn);
+    }
+    for (unsigned s = 0; s < SPACE_COUNT; s++) {
+        for (uint32_t i = 0; i < c->active_count[s]; i++)
+            c->active[s][c->active_list[s][i]->la >> 12] = NULL;
+        c->active_count[s] = 0;
+    }
+    memset(c->hash, 0, sizeof(c->hash));
+    memset(c->page_hash, 0, sizeof(c->page_hash));
+    memset(c->gfn_hash, 0, sizeof(c->gfn_hash));
+    c->by_host_count = 0;
+    c->mode_count = 0;
+    arena_reset(&c->blocks);
+    arena_reset(&c->exits);
+    arena_reset(&c->marks);
+    arena_reset(&c->pages);
+    code_memory_reset(&c->code);
+    jump_cache_clear(c);
+    c->counters.flushes++;
+    c->epoch++;
+}

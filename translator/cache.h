@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* cache.h: the code cache: blocks by guest PC, mode and page; links between them; the jump cache.
+ *
+ * Lookup: an active page of the linear address, then the block in a hash by (EIP, page, mode).
+ * Direct exits are linked by patching their rel32 once source and target are known; indirect
+ * branches look in the jump cache, a direct-mapped table that emitted code probes itself. Every
+ * function here runs in the monitor, never while translated code is on the processor. */
+#ifndef RINGDOWN_TRANSLATOR_CACHE_H
+#define RINGDOWN_TRANSLATOR_CACHE_H
+
+#include "translator/block.h"
+#include "translator/code_memory.h"
+#include "translator/mode.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The jump cache: entry number = low 16 bits of the target EIP. Emitted code compares
+ * key + ((tag << 32) + eip) with zero. */
+#define JUMP_CACHE_BITS  16
+#define JUMP_CACHE_SIZE  (1u << JUMP_CACHE_BITS)
+#define JUMP_CACHE_EMPTY 1ull
+struct jump_entry {
+    uint64_t key;  /* minus ((tag << 32) + eip) */
+    uint64_t host; /* executable address */
+};
+
+/* Places in code memory that every block may jump to; emitted once (translator/pads.c). */
+struct pads {
+    const uint8_t *exit;        /* r8d: exit id */
+    const uint8_t *lookup;      /* r8d: target EIP; probes the jump cache */
+    const uint8_t *indirect;    /* r8d: target EIP; leaves for the dispatcher */
+    const uint8_t *return_miss; /* landing place of a host RET with nothing to pair with */
+};
+
+#define MODE_MAX 256
+
+struct cache_counters {
+    uint64_t links, unlinks, inv_write, inv_remap, flushes;
+};
+
+/* Asked by the cache of its owner. */
+struct cache_client {
+    void (*watch)(void *opaque, uint32_t gfn);   /* the first block of a frame appears */
+    void (*unwatch)(void *opaque, uint32_t gfn); /* its last block has gone */
+    void *opaque;
+};
+
+struct cache;
+
+struct cache *cache_create(size_t code_size, const struct cache_client *client, int *error);
+void cache_destroy(struct cache *c);
+
+struct code_memory *cache_code(struct cache *c);
+struct jump_entry *cache_jump_table(struct cache *c);
+struct pads *cache_pads(struct cache *c);
+const struct cache_counters *cache_counters(const struct cache *c);
+/* Changes whenever code has been invalidated, deactivated or flushed: host return addresses that
+ * were kept from before may not be used. */
+uint64_t cache_epoch(const struct cache *c);
+
+/* Interned modes. The id stays valid until the next flush; -1 when there is no room: flush. */
+int cache_mode_id(struct cache *c, const struct mode *m);
+const struct mode *cache_mode(const struct cache *c, unsigned id);
+
+/* Pages. cache_page_activate() makes (la, gfn) the active page of its space. NULL: no memory,
+ * flush. */
+struct code_page *cache_page_active(struct cache *c, enum space space, uint32_t la);
+struct code_page *cache_page_activate(struct cache *c, enum space space, uint32_t la, uint32_t gfn,
+                                      bool global);
+void cache_page_deactivate(struct cache *c, struct code_page *p);
+/* Calls `still` for each active page of a space; those for which it says false are deactivated. */
+void cache_pages_verify(struct cache *c, enum space space, bool globals_too,
+                        bool (*still)(void *opaque, const struct code_page *p), void *opaque);
+
+/* Where translated code may be entered: at any instruction start of a block. */
+struct entry {
+    struct block *block; /* NULL: none */
+    uint32_t host;       /* offset in code memory */
+};
+struct entry cache_find(struct cache *c, uint32_t eip, unsigned mode, struct code_page *page);
+/* Entry at the instruction at `eip` of this block; block NULL if none starts there. */
+struct entry cache_entry_in(const struct cache *c, struct block *b, uint32_t eip);
+/* A hint that a translation of the instruction at linear address `la` of this page exists. */
+static inline bool cache_maybe_known(const struct code_page *page, uint32_t la)
+{
+    return page->starts[la >> 6 & 63] >> (la & 63) & 1;
+}
+
+/* Building a block: begin gives arena space, commit enters it, abandon forgets it. */
+struct block *cache_block_begin(struct cache *c); /* NULL: full, flush */
+struct exit_record *cache_add_exit(struct cache *c, struct block *b, uint32_t *id);
+struct insn_mark *cache_add_mark(struct cache *c, struct block *b);
+void cache_block_commit(struct cache *c, struct block *b);
+/* Room for at least one more guest instruction's code, marks and exits. */
+bool cache_has_room(const struct cache *c);
+
+struct exit_record *cache_exit(struct cache *c, uint32_t id);
+const struct insn_mark *cache_marks(const struct cache *c, const struct block *b);
+/* The block whose code contains a host address, NULL if none. */
+struct block *cache_block_at(struct cache *c, uint64_t host_pc);
+
+/* Links a direct exit to a block whose page is active. */
+void cache_link(struct cache *c, struct exit_record *from, struct entry to);
+void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to);
+
+/* A write to guest memory: drops the blocks it overlaps. Returns how many. */
+unsigned cache_invalidate(struct cache *c, uint32_t gfn, uint32_t offset, uint32_t size);
+/* Counts a write to a frame that met no block; returns the count since the frame's last block was
+ * dropped. */
+uint32_t cache_note_foreign_write(struct cache *c, uint32_t gfn);
+/* Drops everything. */
+void cache_flush(struct cache *c);
+
+#endif

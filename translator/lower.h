@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* lower.h: the state of one translation and the lowering of guest instructions to host code.
+ *
+ * Rules for every sequence (docs/registers.md):
+ *  - Guest state changes only after the last access to guest memory of the instruction, so that a
+ *    fault finds the state of the instruction's start. Repeated strings are the exception: their
+ *    registers are the state.
+ *  - Host flags are guest flags: sequences use mov, lea, jrcxz, pext/pdep; or the flags are dead.
+ *  - r8-r11 are free at instruction boundaries; every guest register is zero-extended there. */
+#ifndef RINGDOWN_TRANSLATOR_LOWER_H
+#define RINGDOWN_TRANSLATOR_LOWER_H
+
+#include "translator/emit.h"
+#include "translator/translate.h"
+
+#define BLOCK_INSNS_MAX 48
+#define BLOCK_EXITS_MAX 24
+
+/* A guest instruction of the block under way. */
+struct scanned {
+    struct insn insn;
+    uint32_t eip;
+    bool flags_dead; /* flags are overwritten before anything can see them after this one */
+    bool held;       /* no interrupt may be taken before it */
+};
+
+struct lowering {
+    struct cache *cache;
+    struct pads *pads;
+    struct emitter e;
+    struct block *block;
+    const struct mode *mode;
+    const struct source *src;
+    struct scanned *at;                   /* the instruction being lowered */
+    uint32_t next_eip;                    /* of the one after it */
+    bool last;                            /* it is the last of the block */
+    uint32_t stub_exits[BLOCK_EXITS_MAX]; /* branch exits that want stubs */
+    unsigned stub_count;
+};
+
+/* False: not lowered (nothing may have been emitted): the interpreter will execute it. */
+typedef bool lower_fn(struct lowering *l, const struct insn *i);
+
+bool lower_identical(struct lowering *l, const struct insn *i);
+bool lower_memory(struct lowering *l, const struct insn *i);
+extern lower_fn *const lower_ops[OP_COUNT];
+
+/* By file: */
+bool lower_inc_dec(struct lowering *l, const struct insn *i); /* lower_move.c */
+bool lower_xlat(struct lowering *l, const struct insn *i);
+bool lower_mov_from_seg(struct lowering *l, const struct insn *i);
+bool lower_rdtsc(struct lowering *l, const struct insn *i);
+bool lower_push(struct lowering *l, const struct insn *i); /* lower_stack.c */
+bool lower_pop(struct lowering *l, const struct insn *i);
+bool lower_push_seg(struct lowering *l, const struct insn *i);
+bool lower_pusha(struct lowering *l, const struct insn *i);
+bool lower_popa(struct lowering *l, const struct insn *i);
+bool lower_leave(struct lowering *l, const struct insn *i);
+bool lower_pushf(struct lowering *l, const struct insn *i); /* lower_flags.c */
+bool lower_popf(struct lowering *l, const struct insn *i);
+bool lower_cli(struct lowering *l, const struct insn *i);
+bool lower_sti(struct lowering *l, const struct insn *i);
+bool lower_jmp(struct lowering *l, const struct insn *i); /* lower_control.c */
+bool lower_jcc(struct lowering *l, const struct insn *i);
+bool lower_jcxz(struct lowering *l, const struct insn *i);
+bool lower_loop(struct lowering *l, const struct insn *i);
+bool lower_call(struct lowering *l, const struct insn *i);
+bool lower_call_indirect(struct lowering *l, const struct insn *i);
+bool lower_jmp_indirect(struct lowering *l, const struct insn *i);
+bool lower_ret(struct lowering *l, const struct insn *i);
+bool lower_string(struct lowering *l, const struct insn *i); /* lower_string.c */
+
+/* Shared by them (lower.c). */
+/* Host register that holds a guest general register. */
+static inline unsigned host_gpr(unsigned reg)
+{
+    return reg == 4 ? H_ESP : reg;
+}
+/* i's memory operand, moved by `extra`; may emit into r8 and r9. False: not addressable here. */
+bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, struct mem *m);
+/* [SS:ESP + disp]; may emit into r9. False if SS needs checks. */
+bool lower_stack_operand(struct lowering *l, unsigned base, int32_t disp, struct mem *m);
+/* A direct branch: emits jmp (cc < 0), jcc, or call; unlinked it goes to a stub made later. */
+void lower_branch(struct lowering *l, int cc, bool is_call, uint32_t target);
+/* Leaves for the interpreter; resumes behind if `resume`. */
+void lower_callout(struct lowering *l, bool resume);
+/* Jump to the guest address in r8d through the jump cache; `call` makes it a host call. */
+void lower_indirect(struct lowering *l, bool call);
+/* Marks a point inside the instruction whose registers are complete guest state (REP). */
+void lower_mark_restart(struct lowering *l);
+bool insn_writes_memory(const struct insn *i);
+
+#endif

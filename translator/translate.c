@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/* translate.c: guest bytes -> block, in four passes.
+ *
+ *   scan      decode a run of instructions from one page: it goes on over calls and conditional
+ *             branches that fall through, and ends at a jump, a return, an instruction that may
+ * change the processor's mode, the end of the page, or where another block already starts liveness
+ * find where the arithmetic flags are dead and where no interrupt may come lower     emit each
+ * instruction by its class in the table (lower*.c) finish    emit the stubs of direct exits,
+ * commit, link what is already there
+ *
+ * The block's bytes, marks and exit records go straight to their final places. */
+#include "translator/translate.h"
+
+#include "ringdown/cpu.h"
+#include "translator/decode_dump.h"
+#include "translator/lower.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct translator {
+    struct cache *cache;
+    struct decoder *decoder;
+    struct translator_counters counters;
+    FILE *dump_decode, *dump_blocks, *dump_host;
+    struct scanned scanned[BLOCK_INSNS_MAX];
+    unsigned count;
+    bool ends; /* the last scanned instruction never falls through */
+};
+
+struct translator *translator_create(struct cache *cache, const struct cpu_model *model)
+{
+    struct translator *t = calloc(1, sizeof(*t));
+    if (!t)
+        return NULL;
+    t->cache = cache;
+    t->decoder = decoder_create(model);
+    if (!t->decoder) {
+        free(t);
+        return NULL;
+    }
+    return t;
+}
+
+void translator_destroy(struct translator *t)
+{
+    if (!t)
+        return;
+    decoder_destroy(t->decoder);
+    free(t);
+}
+
+const struct translator_counters *translator_counters(const struct translator *t)
+{
+    return &t->counters;
+}
+
+void translator_set_dump(struct translator *t, FILE *decode, FILE *blocks, FILE *host)
+{
+    t->dump_decode = decode;
+    t->dump_blocks = blocks;
+    t->dump_host = host;
+}
+
+/* --- scan --- */
+
+static bool falls_through(const struct insn *i)
+{
+    if (i->info->cls == CLASS_CALLOUT_END || i->info->cls == CLASS_UNDEFINED)
+        return false;
+    return i->op != OP_JMP && i->op != OP_JMP_IND && i->op != OP_RET;
+}
+
+/* Decodes at `eip`. False if the block must end before it. */
+static bool scan_one(struct translator *t, const struct source *src, uint32_t eip, bool *crosses)
+{
+    unsigned offset = eip - src->eip, left = src->left - offset;
+    const uint8_t *bytes = src->bytes + offset;
+    struct scanned *s = &t->scanned[t->count];
+    uint8_t joined[2 * INSN_MAX_LENGTH];
+    enum decode_status status = decode(t->decoder, bytes, left, true, &s->insn);
+    *crosses = false;
+    if (status == DECODE_TRUNCATED) {
+        *crosses = true;
+        if (t->count || !src->next_bytes)
+            return false;
+        memcpy(joined, bytes, left);
+        memcpy(joined + left, src->next_bytes, INSN_MAX_LENGTH);
+        status = decode(t->decoder, joined, left + INSN_MAX_LENGTH, true, &s->insn);
+    }
+    if (status == DECODE_TOO_LONG || status == DECODE_TRUNCATED)
+        s->insn.length = 1; /* the interpreter raises #GP; the block ends here */
+    s->eip = eip;
+    s->flags_dead = s->held = false;
+    if (status != DECODE_OK)
+        s->insn.info = NULL;
+    return true;
+}
+
+/* A good place to stop before: it saves translating the same run twice. */
+static bool known(struct translator *t, const struct source *src, uint32_t eip)
+{
+    return cache_find(t->cache, eip, src->mode, src->page).block;
+}
+
+static enum translate_status scan(struct translator *t, const struct source *src, uint32_t cs_limit)
+{
+    uint32_t eip = src->eip;
+    bool crosses;
+    t->count = 0;
+    t->ends = false;
+    while (t->count < BLOCK_INSNS_MAX && !t->ends) {
+        if (eip - src->eip >= src->left || eip > cs_limit - INSN_MAX_LENGTH)
+            break;
+        if (t->count && known(t, src, eip))
+            break;
+        if (!scan_one(t, src, eip, &crosses)) {
+            if (!t->count)
+                return TRANSLATE_CROSSES;
+            break;
+        }
+        struct scanned *s = &t->scanned[t->count++];
+        t->ends = !s->insn.info || !falls_through(&s->insn);
+        eip += s->insn.length;
+        if (crosses)
+            break;
+    }
+    return TRANSLATE_OK;
+}
+
+/* --- liveness --- */
+
+static bool is_quiet(const struct insn *i)
+{
+    if (i->info->flags & (INSN_FPU | INSN_MMX | INSN_SSE))
+        return false;
+    if (i->op == OP_LEA)
+        return true;
+    return i->info->cls == CLASS_IDENTICAL && i->op != OP_DIV && i->op != OP_IDIV;
+}
+
+/* Whether the flags before instruction n are overwritten by register-only instructions: nothing can
+ * fault in between, and interrupts are held off over that stretch. */
+static bool flags_dead_before(const struct translator *t, unsigned n, unsigned *until)
+{
+    for (unsigned k = n; k < t->count && k < n + 4; k++) {
+        const struct insn *i = &t->scanned[k].insn;
+        if (!i->info || !is_quiet(i) || i->info->fl_read)
+            return false;
+        if ((i->info->fl_write & EFL_ARITH) == EFL_ARITH) {
+            *until = k;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void find_liveness(struct translator *t)
+{
+    for (unsigned n = 0; n < t->count; n++) {
+        struct scanned *s = &t->scanned[n];
+        unsigned until;
+        if (!s->insn.info)
+            continue;
+        if (s->insn.op == OP_STI && n + 1 < t->count)
+            t->scanned[n + 1].held = true;
+        if ((s->insn.op == OP_CALL || s->insn.op == OP_CALL_IND) &&
+            flags_dead_before(t, n + 1, &until)) {
+            s->flags_dead = true;
+            for (unsigned k = n + 1; k <= until; k++)
+                t->scanned[k].held = true;
+        }
+    }
+}
+
+/* --- lower --- */
+
+static bool fpu_unavailable(const struct mode *m, const struct insn *i)
+{
+    if (m->fpu_traps && (i->info->flags & (INSN_FPU | INSN_MMX | INSN_SSE | INSN_WAIT)))
+        return true;
+    return m->sse_off && (i->info->flags & INSN_SSE);
+}
+
+static bool lower_by_class(struct lowering *l, const struct insn *i)
+{
+    if (fpu_unavailable(l->mode, i))
+        return false;
+    switch (i->info->cls) {
+    case CLASS_IDENTICAL:
+        return lower_identical(l, i);
+    case CLASS_MEMORY:
+        return lower_memory(l, i);
+    case CLASS_REWRITTEN:
+    case CLASS_CONTROL:
+        return lower_ops[i->op] && lower_ops[i->op](l, i);
+    default:
+        return false;
+    }
+}
+
+static void lower_one(struct translator *t, struct lowering *l, struct scanned *s)
+{
+    const struct insn *i = &s->insn;
+    unsigned cls = i->info ? i->info->cls : CLASS_UNDEFINED;
+    *cache_add_mark(t->cache, l->block) = (struct insn_mark){
+        .host = (uint16_t)(l->e.p - (cache_code(t->cache)->rw + l->block->host)),
+        .guest = (uint16_t)(s->eip - l->block->eip) & 0xfff,
+        .flags = s->held ? MARK_HELD : 0,
+    };
+    l->at = s;
+    l->next_eip = s->eip + i->length;
+    uint8_t *start = l->e.p;
+    if (!i->info || !lower_by_class(l, i)) {
+        l->e.p = start;
+        lower_callout(l, i->info && falls_through(i) && cls != CLASS_CONTROL);
+        if (cls != CLASS_UNDEFINED && cls != CLASS_CALLOUT_END)
+            cls = CLASS_CALLOUT;
+    }
+    t->counters.by_class[cls]++;
+}
+
+/* Whether the room that the block still needs is there: its worst case, checked once. */
+static bool room_for(const struct translator *t)
+{
+    return code_memory_room(cache_code(t->cache)) > (size_t)(t->count + 2) * EMIT_INSN_MAX;
+}
+
+static void lower_all(struct translator *t, struct lowering *l)
+{
+    for (unsigned n = 0; n < t->count; n++) {
+        if (l->stub_count + 3 > BLOCK_EXITS_MAX) {
+            t->count = n;
+            t->ends = false;
+            break;
+        }
+        l->last = n + 1 == t->count;
+        lower_one(t, l, &t->scanned[n]);
+    }
+    if (!t->ends)
+        lower_branch(l, -1, false, l->next_eip);
+}
+
+/* --- finish --- */
+
+static void emit_stubs(struct lowering *l)
+{
+    struct code_memory *code = cache_code(l->cache);
+    for (unsigned n = 0; n < l->stub_count; n++) {
+        struct exit_record *x = cache_exit(l->cache, l->stub_exits[n]);
+        x->stub = (uint32_t)(l->e.p - code->rw);
+        emit_patch32(code->rw + x->host, l->e.delta, emit_here(&l->e));
+        emit_mov_imm(&l->e, H_R8, l->stub_exits[n]);
+        emit_jmp(&l->e, l->pads->exit);
+    }
+}
+
+/* Links exits whose target is translated and whose page is active now. */
+static void link_known(struct lowering *l)
+{
+    struct cache *c = l->cache;
+    for (unsigned n = 0; n < l->stub_count; n++) {
+        struct exit_record *x = cache_exit(c, l->stub_exits[n]);
+        struct code_page *page =
+            cache_page_active(c, l->src->page->space, x->eip + l->mode->cs_base);
+        struct entry to = {0};
+        if (page)
+            to = cache_find(c, x->eip, l->src->mode, page);
+        if (to.block)
+            cache_link(c, x, to);
+    }
+}
+
+static void dump(struct translator *t, const struct lowering *l)
+{
+    const struct block *b = l->block;
+    const uint8_t *host = cache_code(t->cache)->rx + b->host;
+    if (t->dump_blocks)
+        fprintf(t->dump_blocks,
+                "block eip %08x mode %u insns %u bytes %u exits %u host %p+%u marks %u\n", b->eip,
+                b->mode, b->insn_count, b->guest_bytes, b->exit_count, (const void *)host,
+                b->host_end - b->host, b->mark_count);
+    for (unsigned n = 0; t->dump_decode && n < t->count; n++) {
+        const struct scanned *s = &t->scanned[n];
+        char text[96];
+        fprintf(t->dump_decode, "  %08x  %-10s %s\n", s->eip,
+                insn_class_name(s->insn.info ? s->insn.info->cls : CLASS_UNDEFINED),
+                decode_format(t->decoder, &s->insn, s->eip, true, text, sizeof(text)));
+    }
+    if (t->dump_host)
+        dump_host_code(t->dump_host, host, b->host_end - b->host);
+}
+
+static void finish(struct translator *t, struct lowering *l)
+{
+    struct block *b = l->block;
+    struct code_memory *code = cache_code(t->cache);
+    b->host_body_end = (uint32_t)(l->e.p - code->rw);
+    emit_stubs(l);
+    b->host_end = (uint32_t)(l->e.p - code->rw);
+    b->insn_count = (uint16_t)t->count;
+    const struct scanned *end = &t->scanned[t->count - 1];
+    b->guest_bytes = (uint16_t)(end->eip + end->insn.length - b->eip);
+    cache_block_commit(t->cache, b);
+    link_known(l);
+    t->counters.blocks++;
+    t->counters.insns += t->count;
+    t->counters.guest_bytes += b->guest_bytes;
+    t->counters.host_bytes += b->host_end - b->host;
+    dump(t, l);
+}
+
+enum translate_status translate(struct translator *t, const struct source *src, struct block **out)
+{
+    const struct mode *mode = cache_mode(t->cache, src->mode);
+    enum translate_status status = scan(t, src, mode->cs_limit);
+    if (status != TRANSLATE_OK)
+        return status;
+    if (!room_for(t) || !cache_has_room(t->cache))
+        return TRANSLATE_FULL;
+    find_liveness(t);
+    struct lowering l = {.cache = t->cache, .pads = cache_pads(t->cache), .mode = mode, .src = src};
+    struct code_memory *code = cache_code(t->cache);
+    l.block = cache_block_begin(t->cache);
+    if (!l.block)
+        return TRANSLATE_FULL;
+    l.e = (struct emitter){code->rw + code->used, code->rx - code->rw};
+    l.block->eip = src->eip;
+    l.block->mode = (uint16_t)src->mode;
+    l.block->page = src->page;
+    const struct scanned *first = &t->scanned[0];
+    l.block->page2 = first->insn.length > src->left ? src->next_page : NULL;
+    lower_all(t, &l);
+    finish(t, &l);
+    *out = l.block;
+    return TRANSLATE_OK;
+}

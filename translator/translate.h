@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* translate.h: guest bytes -> block.
+ *
+ * Four passes (translate.c): scan decodes a run of instructions; liveness finds where the
+ * arithmetic flags are dead; lower emits each instruction by its class; finish emits the exit
+ * stubs, commits the block and links what can be linked. */
+#ifndef RINGDOWN_TRANSLATOR_TRANSLATE_H
+#define RINGDOWN_TRANSLATOR_TRANSLATE_H
+
+#include "translator/cache.h"
+#include "translator/insn.h"
+
+#include <stdio.h>
+
+struct translator;
+
+/* Where a block is to be made from. */
+struct source {
+    uint32_t eip;
+    unsigned mode;
+    const uint8_t *bytes; /* guest code at eip, `left` bytes to the end of its page */
+    unsigned left;
+    struct code_page *page;
+    const uint8_t *next_bytes; /* start of the following page if the first instruction crosses and
+                                * the page can be fetched, else NULL */
+    struct code_page *next_page;
+};
+
+enum translate_status {
+    TRANSLATE_OK,
+    TRANSLATE_CROSSES, /* the first instruction runs into the next page: give next_bytes */
+    TRANSLATE_FULL,    /* flush the cache and try again */
+};
+
+struct translator_counters {
+    uint64_t insns, blocks, guest_bytes, host_bytes, by_class[CLASS_COUNT];
+};
+
+struct translator *translator_create(struct cache *cache, const struct cpu_model *model);
+void translator_destroy(struct translator *t);
+const struct translator_counters *translator_counters(const struct translator *t);
+/* --dump: NULL or a stream for decoded guest code, blocks, host code. */
+void translator_set_dump(struct translator *t, FILE *decode, FILE *blocks, FILE *host);
+
+enum translate_status translate(struct translator *t, const struct source *src, struct block **out);
+
+/* Emits the cache's pads; once, before any block (pads.c). */
+void pads_emit(struct cache *cache, uint64_t exit_entry, uint64_t indirect_entry);
+
+#endif
