@@ -60,6 +60,10 @@ uint8_t *pci_config_mask(struct pci_function *f);
 uint8_t *pci_config_w1c(struct pci_function *f);
 struct irq_line pci_intx(struct pci_function *f);
 bool pci_bus_master(const struct pci_function *f);
+/* The host bridge's shadow-memory attributes: called for each range within 0xc0000-0xfffff whose
+ * register is written, and at reset. Not readable: reads come from ROM or nowhere. */
+typedef void pci_pam_fn(void *opaque, uint32_t base, uint32_t size, bool readable, bool writable);
+void pci_on_pam(struct pci *p, pci_pam_fn *fn, void *opaque);
 /* The ISA interrupt to which pci_assign() routes PIRQA..PIRQD (0-3), for the ACPI and MP tables. */
 unsigned pci_pirq_irq(unsigned pirq);
 /* The PIRQ (0-3) of a slot's pin (1 INTA ... 4 INTD). */
