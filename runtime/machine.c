@@ -199,8 +199,3 @@ bool machine_reset(struct machine *m, char *err, size_t err_size)
     mmu_flush_all(v);
     return boot_load(m, err, err_size);
 }
-
-const struct cpu_model *machine_cpu_model(const struct machine *m)
-{
-    return m->cpu_model;
-}
