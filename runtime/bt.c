@@ -59,7 +59,7 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
         return NULL;
     struct cache_client client = {watch, unwatch, bt};
     bt->v = v;
-    bt->mode_id = -1;
+    bt->mode_id = bt->return_mode = -1;
     bt->views = views_create(v, error);
     if (bt->views)
         bt->cache = cache_create(cache_size, &client, error);

@@ -20,6 +20,7 @@
 #include "runtime/fpu.h"
 #include "runtime/interp.h"
 #include "runtime/platform.h"
+#include "runtime/signal.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -39,7 +40,6 @@
 #define HAVE_BT 0
 #endif
 
-#define KICK_SIGNAL SIGUSR1
 #define NS_PER_S    1000000000ull
 
 struct exec {
@@ -51,9 +51,6 @@ struct exec {
     uint64_t timeout_at; /* guest time, UINT64_MAX: none */
 };
 
-/* The machine that this thread runs: what the kick signal is about. */
-static _Thread_local struct machine *running;
-
 static uint64_t host_ns(void)
 {
     struct timespec ts;
@@ -63,28 +60,13 @@ static uint64_t host_ns(void)
 
 /* --- kicks --- */
 
-static void kick_handler(int signo)
-{
-    (void)signo;
-    struct machine *m = running;
-    if (m)
-        atomic_fetch_or(&m->vcpu->request, VCPU_REQ_EVENT);
-}
-
-static int install_kick_handler(void)
-{
-    struct sigaction sa = {.sa_handler = kick_handler, .sa_flags = SA_ONSTACK | SA_RESTART};
-    sigemptyset(&sa.sa_mask);
-    return sigaction(KICK_SIGNAL, &sa, NULL) < 0 ? -errno : 0;
-}
-
 static void request(struct machine *m, uint32_t bits)
 {
     uint32_t before = atomic_fetch_or(&m->vcpu->request, bits);
     pid_t tid = atomic_load(&m->exec->tid);
     /* Who set the first bit sends the signal; a second one finds it on its way. */
     if (tid && (before & bits) != bits)
-        syscall(SYS_tgkill, getpid(), tid, KICK_SIGNAL);
+        syscall(SYS_tgkill, getpid(), tid, SIGNAL_KICK);
 }
 
 void machine_kick(struct machine *m)
@@ -121,7 +103,7 @@ static void deadline_changed(void *opaque, uint64_t deadline)
 
 static int create_timer(struct exec *e)
 {
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = KICK_SIGNAL};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGNAL_KICK};
     event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
     if (timer_create(CLOCK_MONOTONIC, &event, &e->timer) < 0)
         return -errno;
@@ -237,7 +219,7 @@ enum machine_end machine_run(struct machine *m)
 {
     struct exec *e = m->exec;
     struct vcpu *v = m->vcpu;
-    int error = install_kick_handler();
+    int error = signals_enter(m);
     if (!error)
         error = create_timer(e);
     if (error) {
@@ -245,7 +227,6 @@ enum machine_end machine_run(struct machine *m)
                  strerror(-error));
         return END_ERROR;
     }
-    running = m;
     atomic_store(&e->tid, (pid_t)syscall(SYS_gettid));
     if (m->config.timeout_ns)
         e->timeout_at = clock_now(m->clock) + m->config.timeout_ns;
@@ -259,10 +240,12 @@ enum machine_end machine_run(struct machine *m)
     uint64_t named = m->stats.time_idle + m->stats.time_translated + m->stats.time_translator;
     m->stats.time_monitor = total > named ? total - named : 0;
     m->stats.interp_retired = v->retired;
+    if (v->bt)
+        bt_collect_stats(v->bt);
     timer_delete(e->timer);
     e->has_timer = false;
     atomic_store(&e->tid, 0);
-    running = NULL;
+    signals_leave(m);
     uint32_t stop = atomic_load(&m->stop);
     return stop ? (enum machine_end)(stop - 1) : END_SHUTDOWN;
 }
