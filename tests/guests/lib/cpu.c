@@ -2,11 +2,11 @@
 /* cpu.c: descriptor tables, and what happens to a trap. */
 #include "guest.h"
 
-uint64_t gdt[GDT_SLOTS] __attribute__((aligned(16)));
+uint64_t gdt[GDT_SLOTS] __attribute__((aligned(4096)));
 uint64_t idt[256] __attribute__((aligned(16)));
 uint64_t ldt[16] __attribute__((aligned(16)));
-uint8_t user_stack[16384] __attribute__((aligned(16)));
-uint8_t kernel_stack2[16384] __attribute__((aligned(16)));
+uint8_t user_stack[16384] __attribute__((aligned(4096)));
+uint8_t kernel_stack2[16384] __attribute__((aligned(4096)));
 static uint8_t df_stack[4096] __attribute__((aligned(16)));
 struct tss tss_main, tss_df;
 struct ctx trap_save;
