@@ -85,9 +85,11 @@ static bool create_memory(struct maker *k)
 static bool create_vcpu(struct maker *k)
 {
     struct machine *m = k->m;
-    m->cpu_model = cpu_model_create(m->config.cpu, k->err, k->err_size);
+    char why[200];
+    m->cpu_model = cpu_model_create(m->config.cpu, why, sizeof why);
     if (!m->cpu_model) {
         *k->bad_input = true;
+        snprintf(k->err, k->err_size, "--cpu: %s", why);
         return false;
     }
     struct vcpu *v = m->vcpu = aligned_alloc(VCPU_ALIGN, ALIGN_UP(sizeof *v));
