@@ -82,15 +82,6 @@ uint32_t fpu_mxcsr_mask(void)
     return mask;
 }
 
-void fpu_reset(struct vcpu *v)
-{
-    memset(&v->fx, 0, sizeof v->fx);
-    v->fx.fcw = FCW_RESET;
-    v->fx.ftw = 0xff; /* eight registers that hold +0 */
-    v->fx.mxcsr = MXCSR_RESET;
-    v->fx.mxcsr_mask = fpu_mxcsr_mask();
-}
-
 static void load_live(const struct vcpu *v)
 {
     struct fxsave64_area area;
@@ -107,6 +98,16 @@ void fpu_load(struct vcpu *v)
 {
     if (host.live == v)
         load_live(v);
+}
+
+void fpu_reset(struct vcpu *v)
+{
+    memset(&v->fx, 0, sizeof v->fx);
+    v->fx.fcw = FCW_RESET;
+    v->fx.ftw = 0xff; /* eight registers that hold +0 */
+    v->fx.mxcsr = MXCSR_RESET;
+    v->fx.mxcsr_mask = fpu_mxcsr_mask();
+    fpu_load(v);
 }
 
 static void pointers_locate(struct vcpu *v, const struct fxsave64_area *area)

@@ -24,7 +24,7 @@
 int fpu_create(struct vcpu *v);
 void fpu_destroy(struct vcpu *v);
 
-/* v->fx as after RESET (SDM vol. 3, table 9-1). Takes effect at fpu_enter() or fpu_load(). */
+/* v->fx as after RESET (SDM vol. 3, table 9-1). Inside the loop, loads it. */
 void fpu_reset(struct vcpu *v);
 
 void fpu_enter(struct vcpu *v);

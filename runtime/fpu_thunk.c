@@ -382,16 +382,21 @@ static uint16_t *bucket_find(struct fpu *f, uint64_t key)
 static void thunk_build(struct fpu *f, struct fpu_thunk *t, const struct insn *i, struct key k,
                         fpu_special_fn *special)
 {
+    unsigned flags = i->info->flags, common = k.op == OP_MMX ? INSN_MMX : INSN_SSE;
+    bool maskmov = implicit_of(k) & IMPLICIT_EDI;
+    /* CVTPI2PS from memory does not look at the x87 state; what writes an MMX register does. */
+    bool mmx = k.op == OP_MMX || i->opnd[0].kind == OPND_MMX;
     *t = (struct fpu_thunk){.special = special,
                             .key = key_word(k),
                             .size = k.size,
-                            .write = i->has_mem && i->opnd[0].kind == OPND_MEM &&
-                                     i->info->flags & INSN_WRITES0,
-                            .align = i->info->flags & INSN_ALIGN16 ? 15 : 0,
+                            .write =
+                                i->has_mem && i->opnd[0].kind == OPND_MEM && flags & INSN_WRITES0,
+                            .align = flags & INSN_ALIGN16 ? 15 : 0,
                             .track = moves_pointers(i),
-                            .waits = !(i->info->flags & INSN_NO_WAIT),
+                            .waits = i->op == OP_X87 ? !(flags & INSN_NO_WAIT) : mmx,
                             .x87 = i->op == OP_X87,
-                            .maskmov = implicit_of(k) & IMPLICIT_EDI};
+                            .maskmov = maskmov,
+                            .rare = maskmov || !(flags & common)};
     if (special)
         return;
     struct out o = {f->code_rw + f->code_used};

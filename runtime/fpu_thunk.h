@@ -30,6 +30,7 @@ struct fpu_thunk {
     bool track;    /* x87 instruction that moves the last-instruction pointers */
     bool waits;    /* checks for a pending x87 error first */
     bool x87;
+    bool rare;    /* vector instruction that demands more than the usual checks */
     bool maskmov; /* stores under a mask at [edi]: its memory operand is implicit */
 };
 

@@ -8,15 +8,11 @@
 #include "runtime/interp_fpu.h"
 
 #include "runtime/exception.h"
-#include "runtime/interp.h"
-#include "runtime/mmu.h"
-#include "runtime/segment.h"
+#include "runtime/interp_ops.h"
+#include "runtime/system.h"
 
 #include <stdatomic.h>
 #include <string.h>
-
-#define likely(x)    __builtin_expect(!!(x), 1)
-#define unlikely(x)  __builtin_expect(!!(x), 0)
 
 #define BOUNCE_SIZE  16u
 #define MASKMOV_SIZE 16u
@@ -24,9 +20,14 @@
 
 /* --- availability (SDM vol. 3, tables 2-2 and 9-2; vol. 2, exception classes) --- */
 
+static inline bool sse_available(const struct vcpu *v)
+{
+    return !(v->cr0 & (CR0_EM | CR0_TS)) && v->cr4 & CR4_OSFXSR;
+}
+
 void interp_fpu_check_sse(struct vcpu *v)
 {
-    if (likely(!(v->cr0 & (CR0_EM | CR0_TS)) && v->cr4 & CR4_OSFXSR))
+    if (sse_available(v))
         return;
     if (v->cr0 & CR0_EM || !(v->cr4 & CR4_OSFXSR))
         raise_ud(v);
@@ -35,7 +36,7 @@ void interp_fpu_check_sse(struct vcpu *v)
 
 static inline void check_mmx(struct vcpu *v)
 {
-    if (likely(!(v->cr0 & (CR0_EM | CR0_TS))))
+    if (INTERP_LIKELY(!(v->cr0 & (CR0_EM | CR0_TS))))
         return;
     if (v->cr0 & CR0_EM)
         raise_ud(v);
@@ -44,17 +45,17 @@ static inline void check_mmx(struct vcpu *v)
 
 void interp_fpu_align(struct vcpu *v, uint32_t la, unsigned size)
 {
-    if (unlikely(v->eflags & EFL_AC && v->cr0 & CR0_AM && v->cpl == 3 && la & (size - 1)))
+    if (INTERP_UNLIKELY(v->eflags & EFL_AC && v->cr0 & CR0_AM && v->cpl == 3 && la & (size - 1)))
         raise_ac(v);
 }
 
 /* Table 6-7 of vol. 3: an extended real must be a multiple of 8. */
-static inline void check_alignment(struct vcpu *v, uint32_t la, const struct fpu_thunk *t)
+static __attribute__((noinline)) void check_rare(struct vcpu *v, uint32_t la, unsigned n,
+                                                 bool write)
 {
-    if (unlikely(la & t->align))
-        raise_gp(v, 0);
-    if (unlikely(v->eflags & EFL_AC))
-        interp_fpu_align(v, la, t->size >= 8 ? 8 : t->size);
+    interp_fpu_align(v, la, n >= 8 ? 8 : n);
+    if (debug_data_armed(v))
+        debug_data_access(v, la, n, write);
 }
 
 /* --- errors --- */
@@ -101,7 +102,7 @@ static inline __attribute__((always_inline)) unsigned run(struct vcpu *v, const 
                                                           void *mem)
 {
     unsigned trap = t->run(v, mem);
-    if (unlikely(trap == VEC_MF && !(v->cr0 & CR0_NE) && v->fpu->ignne))
+    if (INTERP_UNLIKELY(trap == VEC_MF && !(v->cr0 & CR0_NE) && v->fpu->ignne))
         trap = run_ignoring(v, t, mem);
     return trap;
 }
@@ -116,15 +117,34 @@ static bool store_suppressed(void)
     return fpu_status() & ~fpu_control() & (FSW_IE | FSW_DE | FSW_ZE | FSW_OE | FSW_UE);
 }
 
+/* The two parts of an operand that crosses a page, if both are in the soft TLB. */
+struct crossing {
+    uint8_t *low, *high;
+    unsigned left; /* bytes in the first page */
+};
+
+static bool crossing_hit(struct vcpu *v, uint32_t la, unsigned n, enum access access,
+                         struct crossing *c)
+{
+    c->left = 0x1000 - (la & 0xfff);
+    if (c->left >= n)
+        return false;
+    c->low = ops_hit(v, la, c->left, access);
+    c->high = ops_hit(v, la + c->left, n - c->left, access);
+    return c->low && c->high;
+}
+
 static void bounce_read(struct vcpu *v, uint32_t la, void *buf, unsigned n)
 {
-    uint32_t word;
-    uint64_t quad;
-    if (n == 4) { /* one access to a device */
-        word = mmu_read32(v, la);
+    struct crossing c;
+    if (crossing_hit(v, la, n, ACC_READ, &c)) {
+        memcpy(buf, c.low, c.left);
+        memcpy((uint8_t *)buf + c.left, c.high, n - c.left);
+    } else if (n == 4) { /* one access to a device */
+        uint32_t word = mmu_read32(v, la);
         memcpy(buf, &word, 4);
     } else if (n == 8) {
-        quad = mmu_read64(v, la);
+        uint64_t quad = mmu_read64(v, la);
         memcpy(buf, &quad, 8);
     } else {
         mmu_read(v, la, buf, n);
@@ -150,36 +170,53 @@ static __attribute__((noinline)) unsigned run_bounced(struct vcpu *v, const stru
                                                       uint32_t la)
 {
     uint8_t buf[BOUNCE_SIZE] __attribute__((aligned(16)));
+    struct crossing c;
     unsigned trap;
     if (!t->write) {
         bounce_read(v, la, buf, t->size);
         return run(v, t, buf);
     }
-    mmu_probe(v, la, t->size, ACC_WRITE);
+    bool split = crossing_hit(v, la, t->size, ACC_WRITE, &c);
+    if (!split)
+        mmu_probe(v, la, t->size, ACC_WRITE);
     trap = run(v, t, buf);
-    if (!trap && !(t->x87 && store_suppressed()))
+    if (trap || (t->x87 && store_suppressed()))
+        return trap;
+    if (split) {
+        memcpy(c.low, buf, c.left);
+        memcpy(c.high, buf + c.left, t->size - c.left);
+    } else {
         bounce_write(v, la, buf, t->size);
+    }
     return trap;
 }
 
-/* The soft TLB's fast path; see mmu_direct(). */
-static inline void *direct(struct vcpu *v, uint32_t la, unsigned n, enum access access)
+/* With every check, in the processor's order: a pending error comes before whatever the memory
+ * operand may raise. */
+static __attribute__((noinline)) unsigned run_mem_checked(struct vcpu *v, const struct insn *i,
+                                                          const struct fpu_thunk *t, uint32_t ea)
 {
-    const struct tlb_entry *e = &v->tlb[v->cpl == 3][la >> 12 & (TLB_SIZE - 1)];
-    uint32_t offset = la & 0xfff;
-    if (likely(e->tag[access] == la - offset && offset + n <= 0x1000))
-        return e->host + offset;
-    return mmu_direct(v, la, n, access);
+    if (t->waits && interp_fpu_pending(v))
+        return VEC_MF;
+    uint32_t la = ops_linear(v, i->mem_seg, ea, t->size, t->write);
+    if (la & t->align)
+        raise_gp(v, 0);
+    check_rare(v, la, t->size, t->write);
+    void *mem = mmu_direct(v, la, t->size, t->write ? ACC_WRITE : ACC_READ);
+    return mem ? run(v, t, mem) : run_bounced(v, t, la);
 }
 
 static inline __attribute__((always_inline)) unsigned
-run_mem(struct vcpu *v, const struct fpu_thunk *t, uint32_t la)
+run_mem(struct vcpu *v, const struct insn *i, const struct fpu_thunk *t, uint32_t ea)
 {
-    check_alignment(v, la, t);
-    void *mem = direct(v, la, t->size, t->write ? ACC_WRITE : ACC_READ);
-    if (unlikely(!mem))
-        return run_bounced(v, t, la);
-    return run(v, t, mem);
+    bool usual = segment_flat(&v->seg[i->mem_seg]) &&
+                 !((ea & t->align) | (v->eflags & EFL_AC) | debug_data_armed(v));
+    if (INTERP_LIKELY(usual)) {
+        void *mem = ops_hit(v, ea, t->size, t->write ? ACC_WRITE : ACC_READ);
+        if (INTERP_LIKELY(mem))
+            return run(v, t, mem);
+    }
+    return run_mem_checked(v, i, t, ea);
 }
 
 /* --- handlers --- */
@@ -199,35 +236,32 @@ static __attribute__((noinline)) const struct fpu_thunk *thunk_find(struct vcpu 
 static inline const struct fpu_thunk *thunk_of(struct vcpu *v, const struct insn *i)
 {
     const struct fpu_thunk *t = fpu_thunk_cached(v, i);
-    return likely(t) ? t : thunk_find(v, i);
+    return INTERP_LIKELY(t) ? t : thunk_find(v, i);
 }
 
 static bool op_x87(struct vcpu *v, const struct insn *i)
 {
-    if (unlikely(v->cr0 & (CR0_EM | CR0_TS)))
+    if (INTERP_UNLIKELY(v->cr0 & (CR0_EM | CR0_TS)))
         raise_nm(v);
     const struct fpu_thunk *t = thunk_of(v, i);
-    if (unlikely(t->special))
+    if (INTERP_UNLIKELY(t->special))
         return t->special(v, i);
-    uint32_t la = 0;
+    uint32_t ea = 0;
     unsigned trap;
     if (t->size) {
-        /* A pending error comes before whatever the memory operand may raise. */
-        if (t->waits && interp_fpu_pending(v))
-            return interp_fpu_error(v);
-        la = interp_mem(v, i, t->size, t->write);
-        trap = run_mem(v, t, la);
+        ea = ops_ea(v, i);
+        trap = run_mem(v, i, t, ea);
     } else {
         trap = run(v, t, NULL);
     }
-    if (unlikely(trap))
+    if (INTERP_UNLIKELY(trap))
         return thunk_failed(v, trap);
     if (t->track) {
         v->fx.fip = v->eip;
         v->fx.fcs = v->seg[SEG_CS].sel;
         v->fx.fop = (uint16_t)((i->opcode & 7) << 8 | i->modrm);
         if (t->size) {
-            v->fx.fdp = la - v->seg[i->mem_seg].base;
+            v->fx.fdp = ea;
             v->fx.fds = v->seg[i->mem_seg].sel;
         }
     }
@@ -243,8 +277,8 @@ static __attribute__((noinline)) bool maskmov(struct vcpu *v, const struct insn 
     uint32_t off = i->addrsize == 2 ? v->gpr[R_EDI] & 0xffff : v->gpr[R_EDI];
     uint32_t la = segment_check(v, seg, off, n, true);
     uint8_t zeros[MASKMOV_SIZE], ones[MASKMOV_SIZE];
-    interp_fpu_align(v, la, 8);
-    void *mem = direct(v, la, n, ACC_WRITE);
+    check_rare(v, la, n, true);
+    void *mem = mmu_direct(v, la, n, ACC_WRITE);
     if (mem) {
         trap = run(v, t, mem);
         return trap ? thunk_failed(v, trap) : false;
@@ -264,38 +298,42 @@ static __attribute__((noinline)) bool maskmov(struct vcpu *v, const struct insn 
     return false;
 }
 
-static inline __attribute__((always_inline)) bool execute(struct vcpu *v, const struct insn *i)
+static inline __attribute__((always_inline)) bool execute(struct vcpu *v, const struct insn *i,
+                                                          const struct fpu_thunk *t)
 {
-    const struct fpu_thunk *t = thunk_of(v, i);
     unsigned trap;
-    if (unlikely(t->maskmov))
-        return maskmov(v, i, t);
     if (t->size)
-        trap = run_mem(v, t, interp_mem(v, i, t->size, t->write));
+        trap = run_mem(v, i, t, ops_ea(v, i));
     else
         trap = run(v, t, NULL);
-    return unlikely(trap) ? thunk_failed(v, trap) : false;
+    return INTERP_UNLIKELY(trap) ? thunk_failed(v, trap) : false;
+}
+
+/* Vector instructions that have anything uncommon, or may not execute now. */
+static __attribute__((noinline)) bool execute_rare(struct vcpu *v, const struct insn *i,
+                                                   const struct fpu_thunk *t)
+{
+    if (i->info->flags & INSN_SSE)
+        interp_fpu_check_sse(v);
+    else if (i->info->flags & INSN_MMX)
+        check_mmx(v);
+    return t->maskmov ? maskmov(v, i, t) : execute(v, i, t);
 }
 
 static bool op_mmx(struct vcpu *v, const struct insn *i)
 {
-    if (i->info->flags & INSN_SSE)
-        interp_fpu_check_sse(v);
-    else
-        check_mmx(v);
-    if (i->has_mem && interp_fpu_pending(v))
-        return interp_fpu_error(v);
-    return execute(v, i);
+    const struct fpu_thunk *t = thunk_of(v, i);
+    if (INTERP_UNLIKELY(v->cr0 & (CR0_EM | CR0_TS) || t->rare))
+        return execute_rare(v, i, t);
+    return execute(v, i, t);
 }
 
 static bool op_sse(struct vcpu *v, const struct insn *i)
 {
-    if (likely(i->info->flags & INSN_SSE))
-        interp_fpu_check_sse(v);
-    /* CVTPI2PS from memory does not look at the x87 state; whatever writes an MMX register does. */
-    if (unlikely(i->opnd[0].kind == OPND_MMX) && i->has_mem && interp_fpu_pending(v))
-        return interp_fpu_error(v);
-    return execute(v, i);
+    const struct fpu_thunk *t = thunk_of(v, i);
+    if (INTERP_UNLIKELY(t->rare || !sse_available(v)))
+        return execute_rare(v, i, t);
+    return execute(v, i, t);
 }
 
 static bool op_fwait(struct vcpu *v, const struct insn *i)
