@@ -6,7 +6,9 @@
  * rest needs, and a protected-mode part, loaded at 1 MiB. The boot loader does the real-mode part's
  * work: it fills struct boot_params (here by offsets, as the protocol numbers them). Low memory:
  *
- *     0x10000  boot_params     0x11000  GDT     0x20000  command line */
+ *     0x90000  boot_params     0x91000  GDT     0x92000  command line
+ *
+ * Protocols before 2.02 give the command line by its offset from 0x90000. */
 #include "runtime/boot.h"
 
 #include "devices/fw_cfg.h"
@@ -14,9 +16,9 @@
 
 #include <string.h>
 
-#define PARAMS_GPA  0x10000u
-#define GDT_GPA     0x11000u
-#define CMDLINE_GPA 0x20000u
+#define PARAMS_GPA  0x90000u
+#define GDT_GPA     0x91000u
+#define CMDLINE_GPA 0x92000u
 #define LOAD_GPA    0x100000u
 #define SECTOR      512u
 #define BOOT_CS     0x10
