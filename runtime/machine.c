@@ -117,7 +117,10 @@ static bool create_engine(struct maker *k)
 #else
     error = -ENOSYS;
 #endif
-    return m->vcpu->bt || fail(k, "cannot create the translator", error);
+    if (!m->vcpu->bt)
+        return fail(k, "cannot create the translator", error);
+    bt_set_dump(m->vcpu->bt, m->config.dump, stderr);
+    return true;
 }
 
 static bool create_parts(struct maker *k)

@@ -193,6 +193,7 @@ static bool lower_by_class(struct lowering *l, const struct insn *i)
         return lower_memory(l, i);
     case CLASS_REWRITTEN:
     case CLASS_CONTROL:
+    case CLASS_CALLOUT: /* some of them have a sequence in some modes */
         return lower_ops[i->op] && lower_ops[i->op](l, i);
     default:
         return false;
