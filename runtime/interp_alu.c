@@ -320,11 +320,12 @@ bool op_aam(struct vcpu *v, const struct insn *i)
     return false;
 }
 
+/* The flags are those of the addition (the manual leaves CF, OF and AF undefined). */
 bool op_aad(struct vcpu *v, const struct insn *i)
 {
-    uint32_t ax = v->gpr[R_EAX];
-    uint8_t al = (uint8_t)((ax & 0xff) + (ax >> 8 & 0xff) * (i->imm & 0xff));
+    uint32_t ax = v->gpr[R_EAX], fl = 0;
+    uint32_t al = alu_add8(ax, (ax >> 8 & 0xff) * (i->imm & 0xff), &fl);
     ops_set_reg(v, R_EAX, 2, al);
-    set_flags_byte(v, al, 0);
+    ops_set_flags(v, fl);
     return false;
 }

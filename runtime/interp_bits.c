@@ -3,6 +3,7 @@
 #include "runtime/interp_ops.h"
 
 #include "runtime/interp_handlers.h"
+#include "runtime/interp_rotate.h"
 
 #include <sys/random.h>
 
@@ -32,10 +33,29 @@ static bool shift(struct vcpu *v, const struct insn *i, binary_fn *const fn[3])
 DEFINE_SHIFT(shl)
 DEFINE_SHIFT(shr)
 DEFINE_SHIFT(sar)
-DEFINE_SHIFT(rol)
-DEFINE_SHIFT(ror)
 DEFINE_SHIFT(rcl)
 DEFINE_SHIFT(rcr)
+
+static bool rotate_constant(struct vcpu *v, const struct insn *i, interp_rotate_fn *fn)
+{
+    struct ops_rmw m;
+    uint32_t a = ops_rmw_begin(v, i, &m);
+    uint64_t r = fn(a, flags_pack(v->eflags));
+    ops_rmw_end(v, i, &m, (uint32_t)r);
+    ops_set_flags(v, (uint32_t)(r >> 32));
+    return false;
+}
+
+#define DEFINE_ROTATE(name)                                                                        \
+    bool op_##name(struct vcpu *v, const struct insn *i)                                           \
+    {                                                                                              \
+        static binary_fn *const fn[] = {alu_##name##8, alu_##name##16, alu_##name##32};            \
+        if (i->opnd[1].kind != OPND_IMM)                                                           \
+            return shift(v, i, fn);                                                                \
+        return rotate_constant(v, i, interp_##name[SIZE_INDEX(i->opnd[0].size)][i->imm & 31]);     \
+    }
+DEFINE_ROTATE(rol)
+DEFINE_ROTATE(ror)
 
 static bool shift_double(struct vcpu *v, const struct insn *i, double_fn *fn)
 {

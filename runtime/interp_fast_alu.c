@@ -4,6 +4,7 @@
  * Forms: r register, i immediate, m memory; the destination comes first. Memory comes in two: with
  * a base register and a displacement only (b), and with everything (x). */
 #include "runtime/interp_fast.h"
+#include "runtime/interp_rotate.h"
 
 enum form {
     FORM_RR,
@@ -152,8 +153,19 @@ static void not_r32(FAST_ARGS)
 FAST_SHIFT(shl)
 FAST_SHIFT(shr)
 FAST_SHIFT(sar)
-FAST_SHIFT(rol)
-FAST_SHIFT(ror)
+
+static void rol_ri32(FAST_ARGS)
+{
+    uint64_t result = interp_rol[2][r->imm & 31](FAST_REG(uint32_t, r->a), fl);
+    FAST_REG(uint32_t, r->a) = (uint32_t)result;
+    FAST_NEXT((uint32_t)(result >> 32));
+}
+static void ror_ri32(FAST_ARGS)
+{
+    uint64_t result = interp_ror[2][r->imm & 31](FAST_REG(uint32_t, r->a), fl);
+    FAST_REG(uint32_t, r->a) = (uint32_t)result;
+    FAST_NEXT((uint32_t)(result >> 32));
+}
 
 FAST_WRITE_REG(imul, 32, uint32_t, rr, FAST_REG(uint32_t, r->b))
 FAST_WRITE_LOAD(imul, 32, uint32_t, rmx, fast_ea_full)
@@ -174,8 +186,8 @@ static const struct shift_fns shift_fns[OP_COUNT] = {
     [OP_SHL] = {shl_ri32, shl_rr32},
       [OP_SHR] = {shr_ri32, shr_rr32},
     [OP_SAR] = {sar_ri32, sar_rr32},
-      [OP_ROL] = {rol_ri32, rol_rr32},
-    [OP_ROR] = {ror_ri32, ror_rr32},
+      [OP_ROL] = {rol_ri32, NULL    },
+    [OP_ROR] = {ror_ri32, NULL    },
 };
 
 struct unary_fns {
