@@ -93,7 +93,7 @@
     X(gp_fxsave, "movl $user_stack+8,%eax", "fxsave (%eax)", VEC_GP, 0, AT, K | U)                 \
     X(gp_ldmxcsr, "", "ldmxcsr bad_mxcsr", VEC_GP, 0, AT, K | U | Q)                               \
     X(movups_any, "movl $user_stack+3,%eax", "movups (%eax),%xmm0", VEC_EXIT, 0, NEXT, K | U)      \
-    X(gp_ds_limit, "movl $0xffff,%eax; movl $0x43,%ecx; movl %ecx,%es", "movb %es:(%eax),%al",     \
+    X(gp_ds_limit, "movl $0x10000,%eax; movl $0x43,%ecx; movl %ecx,%es", "movb %es:(%eax),%al",    \
       VEC_GP, 0, AT, K | U | Q)                                                                    \
     X(gp_null_seg, "xorl %ecx,%ecx; movl %ecx,%es", "movb %es:(%eax),%al", VEC_GP, 0, AT,          \
       K | U | Q)                                                                                   \
@@ -504,12 +504,12 @@ CODE(limit_jump, "", "jmp 0x100000 + 0x10000");
 static void test_code_limit(void)
 {
     uint32_t base = (uint32_t)limit_code;
-    for (unsigned have = 0; have < 5; have++) {
-        gdt_set(0x40, descriptor(base, have ? have - 1 : 0, 0xfb, FLAG_D));
-        struct ctx c = user_ctx((void *)(have ? 0 : 1));
+    for (unsigned have = 1; have < 5; have++) {
+        gdt_set(0x40, descriptor(base, have - 1, 0xfb, FLAG_D));
+        struct ctx c = user_ctx(0);
         c.cs = 0x43;
         trap_run(&c);
-        expect(&c, VEC_GP, 0, (void *)(have ? have : 1), "running past the code limit");
+        expect(&c, VEC_GP, 0, (void *)have, "running past the code limit");
     }
     /* near transfers check the target and fault at the transfer, nothing pushed */
     static const uint8_t codes[][6] = {

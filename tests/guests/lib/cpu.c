@@ -55,10 +55,19 @@ void idt_reset(unsigned v)
                          : gate(stub_address(v), KCS, 0x8e | (user ? ACC_DPL(3) : 0), 0);
 }
 
+static uint32_t main_limit = 103;
+
 static void set_tss(unsigned sel)
 {
     struct tss *t = sel == SEL_TSS ? &tss_main : &tss_df;
-    gdt_set(sel, descriptor((uint32_t)t, sizeof *t - 1, 0x89, 0));
+    gdt_set(sel, descriptor((uint32_t)t, sel == SEL_TSS ? main_limit : 103, 0x89, 0));
+}
+
+void tss_limit(uint32_t limit)
+{
+    main_limit = limit;
+    set_tss(SEL_TSS);
+    asm volatile("ltr %w0" ::"r"(SEL_TSS));
 }
 
 void cpu_init(void)
@@ -67,9 +76,13 @@ void cpu_init(void)
     gdt_set(KDS, descriptor(0, 0xfffff, ACC_DATA, FLAG_G | FLAG_D));
     gdt_set(UCS, descriptor(0, 0xfffff, ACC_CODE | ACC_DPL(3), FLAG_G | FLAG_D));
     gdt_set(UDS, descriptor(0, 0xfffff, ACC_DATA | ACC_DPL(3), FLAG_G | FLAG_D));
+    for (unsigned n = 1; n < 3; n++) {
+        gdt_set(RCS(n), descriptor(0, 0xfffff, ACC_CODE | ACC_DPL(n), FLAG_G | FLAG_D));
+        gdt_set(RDS(n), descriptor(0, 0xfffff, ACC_DATA | ACC_DPL(n), FLAG_G | FLAG_D));
+    }
     gdt_set(SEL_LDT, descriptor((uint32_t)ldt, sizeof ldt - 1, 0x82, 0));
     tss_main.ss0 = KDS;
-    tss_main.iomap = sizeof tss_main;
+    tss_main.iomap = offsetof(struct tss, io);
     set_tss(SEL_TSS);
     tss_df = (struct tss){.ss0 = KDS,
                           .eip = (uint32_t)trap_df_entry,
@@ -81,7 +94,7 @@ void cpu_init(void)
                           .es = KDS,
                           .fs = KDS,
                           .gs = KDS,
-                          .iomap = sizeof tss_df};
+                          .iomap = offsetof(struct tss, io)};
     set_tss(SEL_DF);
     for (unsigned i = 0; i < 256; i++)
         idt_reset(i);
@@ -92,6 +105,14 @@ void cpu_init(void)
                  "ltr %w4; lldt %w5" ::"m"(g),
                  "m"(i), "i"(KCS), "r"(KDS), "r"(SEL_TSS), "r"(0)
                  : "memory");
+}
+
+struct ctx ring_ctx(unsigned cpl, const void *eip)
+{
+    struct ctx c = cpl ? user_ctx(eip) : kernel_ctx(eip);
+    c.cs = RCS(cpl);
+    c.ss = c.ds = c.es = c.fs = c.gs = RDS(cpl);
+    return c;
 }
 
 struct ctx kernel_ctx(const void *eip)

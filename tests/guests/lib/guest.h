@@ -50,8 +50,9 @@ struct tss {
     uint32_t link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags;
     uint32_t eax, ecx, edx, ebx, esp, ebp, esi, edi, es, cs, ss, ds, fs, gs, ldt;
     uint16_t trap, iomap;
+    uint8_t io[136]; /* within the limit only when a test says so: tss_limit() */
 };
-_Static_assert(sizeof(struct tss) == 104, "SDM vol. 3, figure 7-2");
+_Static_assert(offsetof(struct tss, io) == 104, "SDM vol. 3, figure 7-2");
 
 struct table_ptr {
     uint16_t limit;
@@ -117,6 +118,11 @@ uint32_t stub_address(unsigned vector);
 #define FLAG_G     8
 #define FLAG_D     4
 
+void tss_limit(uint32_t limit); /* of the main TSS; 103 at first */
+/* Code and data segments of CPL 1 and 2, and the selector of CPL n. */
+#define RCS(n) ((n) == 0 ? KCS : (n) == 3 ? UCS : 0x1c0 + (n)*16 + (n))
+#define RDS(n) ((n) == 0 ? KDS : (n) == 3 ? UDS : 0x1c8 + (n)*16 + (n))
+struct ctx ring_ctx(unsigned cpl, const void *eip);
 struct ctx kernel_ctx(const void *eip);
 struct ctx user_ctx(const void *eip);
 /* Runs c until it traps; traps with a handler in irq_handler are served and do not end it. */
