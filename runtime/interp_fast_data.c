@@ -274,7 +274,9 @@ void interp_fast_select(struct interp_rec *r, const struct insn *i, enum interp_
                         uint32_t block)
 {
     bool flat = mode == MODE_FLAT;
-    bool flat_mem = flat && i->has_mem && i->addrsize == 4 && i->mem_seg <= SEG_DS;
+    /* a code segment is never writable and not always readable: CS goes the long way */
+    bool flat_mem = flat && i->has_mem && i->addrsize == 4 && i->mem_seg <= SEG_DS &&
+                    i->mem_seg != SEG_CS;
     *r = (struct interp_rec){
         .insn = i,
         .disp = (uint32_t)i->disp,
