@@ -237,11 +237,11 @@ enum machine_end machine_run(struct machine *m)
         run_slice(m, v);
     fpu_leave(v);
     uint64_t total = host_ns() - start;
+    if (v->bt)
+        bt_collect_stats(v->bt);
     uint64_t named = m->stats.time_idle + m->stats.time_translated + m->stats.time_translator;
     m->stats.time_monitor = total > named ? total - named : 0;
     m->stats.interp_retired = v->retired;
-    if (v->bt)
-        bt_collect_stats(v->bt);
     timer_delete(e->timer);
     e->has_timer = false;
     atomic_store(&e->tid, 0);
