@@ -50,7 +50,7 @@ static bool rotate_constant(struct vcpu *v, const struct insn *i, interp_rotate_
     bool op_##name(struct vcpu *v, const struct insn *i)                                           \
     {                                                                                              \
         static binary_fn *const fn[] = {alu_##name##8, alu_##name##16, alu_##name##32};            \
-        if (i->opnd[1].kind != OPND_IMM)                                                           \
+        if (i->opnd[0].kind != OPND_REG || i->opnd[1].kind != OPND_IMM)                            \
             return shift(v, i, fn);                                                                \
         return rotate_constant(v, i, interp_##name[SIZE_INDEX(i->opnd[0].size)][i->imm & 31]);     \
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* interp_rotate.c: ROL and ROR by a constant, each as the host's own instruction with that
- * constant.
+/* interp_rotate.c: ROL and ROR of registers by a constant, each as the host's own instruction with
+ * that constant.
  *
- * After a rotation by more than one OF is undefined, and processors leave different values for a
- * count in CL and one in the instruction. Rotations through carry and shifts do not differ. */
+ * After a rotation by more than one OF is undefined, and processors leave another value for this
+ * form than for a count in CL or an operand in memory. (Rotations through carry and shifts show no
+ * such difference.) */
 #include "runtime/interp_rotate.h"
 
 /* clang-format off */
