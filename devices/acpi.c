@@ -264,7 +264,7 @@ static void dsdt_routing(struct aml *a)
 /* If (route & 0x80) { Return (9) } Return (0x0b): off, or on. */
 static void dsdt_link_status(struct aml *a, const char *route)
 {
-    size_t method = aml_method_begin(a, "_STA", 0);
+    size_t method = aml_method_begin(a, "_STA", 0, false);
     size_t off = aml_if_begin(a);
     aml_and(a);
     aml_path(a, route);
@@ -305,7 +305,7 @@ static void dsdt_link_settings(struct aml *a, const char *route)
     aml_res_interrupts(a, none, 1);
     aml_resources_end(a, resources);
 
-    size_t method = aml_method_begin(a, "_CRS", 0);
+    size_t method = aml_method_begin(a, "_CRS", 0, true);
     dsdt_interrupt_field(a, link_buffer);
     aml_and(a);
     aml_path(a, route);
@@ -327,7 +327,7 @@ static void dsdt_link_settings(struct aml *a, const char *route)
     aml_path(a, "BUFA");
     aml_end(a, method);
 
-    method = aml_method_begin(a, "_SRS", 1);
+    method = aml_method_begin(a, "_SRS", 1, true);
     dsdt_interrupt_field(a, aml_arg0);
     aml_store(a);
     aml_path(a, "IRQW");
@@ -341,7 +341,7 @@ static void dsdt_link(struct aml *a, unsigned i)
     dsdt_hid(a, "PNP0C0F", i + 1);
     dsdt_link_status(a, routes[i]);
     dsdt_link_settings(a, routes[i]);
-    size_t method = aml_method_begin(a, "_DIS", 0);
+    size_t method = aml_method_begin(a, "_DIS", 0, false);
     aml_or(a);
     aml_path(a, routes[i]);
     aml_integer(a, 0x80);
@@ -361,8 +361,6 @@ static size_t build_dsdt(struct builder *b, const struct acpi_config *c)
     scope = aml_scope_begin(a, "\\_SB");
     size_t root = aml_device_begin(a, "PCI0");
     dsdt_hid(a, "PNP0A03", 0);
-    aml_name(a, "_ADR");
-    aml_integer(a, 0);
     aml_name(a, "_BBN");
     aml_integer(a, 0);
     dsdt_root_resources(a, c);

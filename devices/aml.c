@@ -30,6 +30,7 @@ enum opcode {
     EXT_PROCESSOR = 0x83,
 };
 
+#define METHOD_SERIALIZED 0x08
 #define SPACE_PCI_CONFIG  2
 #define FIELD_BYTE_ACCESS 1 /* no lock, preserve */
 #define BUFFER_SIZE_BYTES 3 /* a word constant, patched when the template ends */
@@ -178,11 +179,11 @@ size_t aml_device_begin(struct aml *a, const char *name)
     return mark;
 }
 
-size_t aml_method_begin(struct aml *a, const char *name, unsigned arguments)
+size_t aml_method_begin(struct aml *a, const char *name, unsigned arguments, bool serialized)
 {
     size_t mark = begin(a, OP_METHOD);
     aml_path(a, name);
-    aml_byte(a, (uint8_t)arguments);
+    aml_byte(a, (uint8_t)(arguments | (serialized ? METHOD_SERIALIZED : 0)));
     return mark;
 }
 

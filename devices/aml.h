@@ -29,7 +29,8 @@ void aml_eisa_id(struct aml *a, const char *id); /* "PNP0A03", as an integer */
 void aml_name(struct aml *a, const char *path); /* its object follows */
 size_t aml_scope_begin(struct aml *a, const char *path);
 size_t aml_device_begin(struct aml *a, const char *name);
-size_t aml_method_begin(struct aml *a, const char *name, unsigned arguments);
+/* A method that makes names of its own must be serialized. */
+size_t aml_method_begin(struct aml *a, const char *name, unsigned arguments, bool serialized);
 size_t aml_package_begin(struct aml *a, unsigned elements);
 void aml_processor(struct aml *a, const char *name, uint8_t id);
 /* A configuration-space region with one 8-bit field for each name. */
