@@ -7,6 +7,8 @@
 #define UNW_LOCAL_ONLY
 #include "runtime/crash.h"
 
+#include "runtime/bt.h"
+#include "runtime/console.h"
 #include "runtime/machine.h"
 #include "runtime/mmu.h"
 #include "runtime/phys.h"
@@ -16,9 +18,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CODE_BEFORE 16
-#define CODE_AFTER  16
-#define MAX_FRAMES  32
+#define CODE_BEFORE   16
+#define CODE_AFTER    16
+#define MAX_FRAMES    32
+#define RECENT_BLOCKS 16
 
 static const char *const gpr_names[8] = {"EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"};
 static const char *const seg_names[SEG_COUNT] = {"ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"};
@@ -135,6 +138,18 @@ static void report_guest_stack(struct vcpu *v)
     dprintf(STDERR_FILENO, "\n");
 }
 
+static void report_blocks(const struct vcpu *v)
+{
+    uint32_t eips[RECENT_BLOCKS];
+    unsigned n = v->bt ? bt_recent(v->bt, eips, RECENT_BLOCKS) : 0;
+    if (!n)
+        return;
+    dprintf(STDERR_FILENO, "  last blocks dispatched, newest first:");
+    for (unsigned i = 0; i < n; i++)
+        dprintf(STDERR_FILENO, " %08x", eips[i]);
+    dprintf(STDERR_FILENO, "\n");
+}
+
 static void report_monitor_stack(void)
 {
     unw_context_t context;
@@ -159,9 +174,11 @@ static void report_monitor_stack(void)
 
 void crash_report(struct vcpu *v, const char *why)
 {
+    console_restore_terminal();
     dprintf(STDERR_FILENO, "ringdown: %s at %04x:%08x\n", why, v->seg[SEG_CS].sel, v->eip);
     report_registers(v);
     report_code(v);
     report_guest_stack(v);
+    report_blocks(v);
     report_monitor_stack();
 }

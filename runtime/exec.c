@@ -15,6 +15,7 @@
  * it. */
 #include "runtime/exec.h"
 
+#include "runtime/bt.h"
 #include "runtime/crash.h"
 #include "runtime/exception.h"
 #include "runtime/fpu.h"
@@ -33,14 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#if __has_include("runtime/bt.h")
-#include "runtime/bt.h"
-#define HAVE_BT 1
-#else
-#define HAVE_BT 0
-#endif
-
-#define NS_PER_S    1000000000ull
+#define NS_PER_S 1000000000ull
 
 struct exec {
     struct machine *machine;
@@ -207,47 +201,71 @@ static void run_slice(struct machine *m, struct vcpu *v)
         return;
     if (v->halted)
         machine_idle(m);
-#if HAVE_BT
     else if (v->bt)
         bt_run(v);
-#endif
     else
         interp_run(v);
 }
 
-enum machine_end machine_run(struct machine *m)
+/* The host's side of a run; undone by leave(). */
+static int enter(struct machine *m)
 {
     struct exec *e = m->exec;
-    struct vcpu *v = m->vcpu;
     int error = signals_enter(m);
-    if (!error)
-        error = create_timer(e);
+    if (error)
+        return error;
+    error = create_timer(e);
     if (error) {
-        snprintf(m->end_message, sizeof m->end_message, "cannot create the host's timer: %s",
-                 strerror(-error));
-        return END_ERROR;
+        signals_leave(m);
+        return error;
     }
     atomic_store(&e->tid, (pid_t)syscall(SYS_gettid));
     if (m->config.timeout_ns)
         e->timeout_at = clock_now(m->clock) + m->config.timeout_ns;
-    uint64_t start = host_ns();
-    atomic_fetch_or(&v->request, VCPU_REQ_EVENT); /* the first pass arms the timer */
-    fpu_enter(v);
-    while (!atomic_load_explicit(&m->stop, memory_order_relaxed) && !v->shutdown)
-        run_slice(m, v);
-    fpu_leave(v);
-    uint64_t total = host_ns() - start;
-    if (v->bt)
-        bt_collect_stats(v->bt);
-    uint64_t named = m->stats.time_idle + m->stats.time_translated + m->stats.time_translator;
-    m->stats.time_monitor = total > named ? total - named : 0;
-    m->stats.interp_retired = v->retired;
+    atomic_fetch_or(&m->vcpu->request, VCPU_REQ_EVENT); /* the first pass arms the timer */
+    return 0;
+}
+
+static void leave(struct machine *m)
+{
+    struct exec *e = m->exec;
     timer_delete(e->timer);
     e->has_timer = false;
     atomic_store(&e->tid, 0);
     signals_leave(m);
+}
+
+static void account(struct machine *m, uint64_t total)
+{
+    struct stats *s = &m->stats;
+    if (m->vcpu->bt)
+        bt_collect_stats(m->vcpu->bt);
+    uint64_t named = s->time_idle + s->time_translated + s->time_translator;
+    s->time_monitor = total > named ? total - named : 0;
+    s->interp_retired = m->vcpu->retired;
+}
+
+enum machine_end machine_run(struct machine *m)
+{
+    struct vcpu *v = m->vcpu;
+    int error = enter(m);
+    if (error) {
+        snprintf(m->end_message, sizeof m->end_message,
+                 "cannot set up the host's signals and timer: %s", strerror(-error));
+        return END_ERROR;
+    }
+    uint64_t start = host_ns();
+    fpu_enter(v);
+    while (!atomic_load_explicit(&m->stop, memory_order_relaxed) && !v->shutdown)
+        run_slice(m, v);
+    fpu_leave(v);
+    account(m, host_ns() - start);
+    leave(m);
     uint32_t stop = atomic_load(&m->stop);
-    return stop ? (enum machine_end)(stop - 1) : END_SHUTDOWN;
+    if (stop)
+        return (enum machine_end)(stop - 1);
+    crash_report(v, "the guest died of a triple fault");
+    return END_SHUTDOWN;
 }
 
 struct exec *exec_create(struct machine *m)

@@ -3,6 +3,7 @@
 #include "runtime/machine.h"
 
 #include "runtime/boot.h"
+#include "runtime/bt.h"
 #include "runtime/exec.h"
 #include "runtime/fpu.h"
 #include "runtime/interp.h"
@@ -13,13 +14,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#if __has_include("runtime/bt.h")
-#include "runtime/bt.h"
-#define HAVE_BT 1
-#else
-#define HAVE_BT 0
-#endif
 
 #define MIB         (1ull << 20)
 #define VCPU_ALIGN  4096
@@ -112,11 +106,7 @@ static bool create_engine(struct maker *k)
     int error = 0;
     if (m->config.engine != ENGINE_BT)
         return true;
-#if HAVE_BT
     m->vcpu->bt = bt_create(m->vcpu, m->config.cache_size, &error);
-#else
-    error = -ENOSYS;
-#endif
     if (!m->vcpu->bt)
         return fail(k, "cannot create the translator", error);
     bt_set_dump(m->vcpu->bt, m->config.dump, stderr);
@@ -167,10 +157,8 @@ void machine_destroy(struct machine *m)
     if (!m)
         return;
     struct vcpu *v = m->vcpu;
-#if HAVE_BT
     if (v && v->bt)
         bt_destroy(v->bt);
-#endif
     platform_destroy(m->platform);
     exec_destroy(m->exec);
     if (v) {
