@@ -12,7 +12,7 @@
  * it or the thunk array is full, all is dropped and the generation changes. */
 #include "runtime/fpu_thunk.h"
 
-#include "runtime/interp.h"
+#include "translator/insn_table.h"
 
 #include <cpuid.h>
 #include <errno.h>
@@ -36,10 +36,11 @@ _Static_assert(CODE_SIZE >= THUNK_MAX * 64, "room for some thunks between flushe
 /* --- the key --- */
 
 enum { PFX_66 = 1, PFX_F3 = 2, PFX_F2 = 4 };
+enum { HAS_MODRM = 1, HAS_IMM = 2 };
 #define MODRM_RSI 0x06u /* mod 0, rm 6: [rsi] */
 
 struct key {
-    uint8_t pfx, map, opcode, modrm, imm, size, op, has_imm;
+    uint8_t pfx, map, opcode, modrm, imm, size, op, has; /* has: HAS_* */
 };
 _Static_assert(sizeof(struct key) == sizeof(uint64_t), "a key is one word");
 
@@ -69,10 +70,12 @@ static struct key key_of(const struct insn *i)
                     .modrm = i->modrm,
                     .size = i->has_mem ? i->mem_size : 0,
                     .op = i->op};
+    if (i->has_modrm)
+        k.has |= HAS_MODRM;
     if (i->has_mem)
         k.modrm = (i->modrm & 0x38) | MODRM_RSI;
     if (i->imm_size) {
-        k.has_imm = 1;
+        k.has |= HAS_IMM;
         k.imm = i->bytes[i->length - 1];
     }
     return k;
@@ -93,17 +96,11 @@ enum {
     IMPLICIT_LENGTHS = 4,  /* PCMPESTRx read EAX and EDX */
     IMPLICIT_ECX_OUT = 8,  /* PCMPxSTRI */
     IMPLICIT_EDI = 16,     /* MASKMOVQ, MASKMOVDQU: the memory operand is [edi] */
-    GPR_IS_REG = 32,       /* the general register stands in ModRM.reg, not ModRM.rm */
 };
 
 static const struct {
     uint8_t map, first, last, what;
 } implicit[] = {
-    {1, 0x2c, 0x2d, GPR_IS_REG                          }, /* CVT(T)SS2SI, CVT(T)SD2SI */
-    {1, 0x50, 0x50, GPR_IS_REG                          }, /* MOVMSKPS, MOVMSKPD */
-    {1, 0xc3, 0xc3, GPR_IS_REG                          }, /* MOVNTI */
-    {1, 0xc5, 0xc5, GPR_IS_REG                          }, /* PEXTRW */
-    {1, 0xd7, 0xd7, GPR_IS_REG                          }, /* PMOVMSKB */
     {1, 0xf7, 0xf7, IMPLICIT_EDI                        },
     {2, 0x10, 0x10, IMPLICIT_XMM0_IN                    },
     {2, 0x14, 0x15, IMPLICIT_XMM0_IN                    },
@@ -198,8 +195,43 @@ static void put_flags_store(struct out *o)
     put_field(o, 1, FIELD_EFLAGS);
 }
 
-/* The instruction itself; a general register operand becomes eax. */
-static void put_insn(struct out *o, struct key k, bool gpr, unsigned what)
+/* The general register operand, which eax stands for in the thunk. */
+struct gpr {
+    bool used, written;
+    uint8_t number;
+    uint8_t modrm_mask; /* clears its field */
+};
+
+/* At most one operand is a general register; where it is encoded the table's row says. */
+static struct gpr gpr_operand(const struct insn *i, struct key k)
+{
+    const struct insn_row *row =
+        (const struct insn_row *)((const char *)i->info - offsetof(struct insn_row, info));
+    struct gpr g = {.modrm_mask = 0xff};
+    for (unsigned n = 0; n < i->n_opnds; n++) {
+        if (i->opnd[n].kind != OPND_REG)
+            continue;
+        g.used = true;
+        g.written = n == 0;
+        switch (insn_spec_info[row->opnd[n]].source) {
+        case SRC_REG_GPR:
+            g.number = k.modrm >> 3 & 7;
+            g.modrm_mask = 0xc7;
+            break;
+        case SRC_FIXED_GPR: /* FNSTSW AX */
+            g.number = i->opnd[n].reg;
+            break;
+        default:
+            g.number = k.modrm & 7;
+            g.modrm_mask = 0xf8;
+            break;
+        }
+    }
+    return g;
+}
+
+/* The instruction itself. */
+static void put_insn(struct out *o, struct key k, uint8_t modrm_mask)
 {
     if (k.pfx & PFX_66)
         PUT(o, 0x66);
@@ -214,26 +246,10 @@ static void put_insn(struct out *o, struct key k, bool gpr, unsigned what)
     if (k.map == 3)
         PUT(o, 0x3a);
     PUT(o, k.opcode);
-    if (gpr)
-        k.modrm &= what & GPR_IS_REG ? 0xc7 : 0xf8;
-    /* EMMS (0F 77) alone has no ModRM. */
-    if (k.map != 1 || k.opcode != 0x77)
-        PUT(o, k.modrm);
-    if (k.has_imm)
+    if (k.has & HAS_MODRM)
+        PUT(o, k.modrm & modrm_mask);
+    if (k.has & HAS_IMM)
         PUT(o, k.imm);
-}
-
-/* The general register among the operands, or -1, and whether the instruction writes it. */
-static int gpr_operand(const struct insn *i, struct key k, unsigned what, bool *written)
-{
-    for (unsigned n = 0; n < i->n_opnds; n++)
-        if (i->opnd[n].kind == OPND_REG) {
-            *written = n == 0;
-            if (k.op == OP_X87)
-                return R_EAX; /* FNSTSW AX has it in the opcode */
-            return what & GPR_IS_REG ? k.modrm >> 3 & 7 : k.modrm & 7;
-        }
-    return -1;
 }
 
 /* XMM registers to load and to store, as bit sets. */
@@ -255,8 +271,7 @@ static void xmm_operands(const struct insn *i, unsigned what, unsigned *load, un
 static void put_thunk(struct out *o, const struct insn *i, struct key k)
 {
     unsigned what = implicit_of(k), load, store;
-    bool gpr_written = false;
-    int gpr = gpr_operand(i, k, what, &gpr_written);
+    struct gpr gpr = gpr_operand(i, k);
     bool fcomi = k.op == OP_X87 && i->info->fl_write; /* leaves some arithmetic flags alone */
     xmm_operands(i, what, &load, &store);
 
@@ -265,17 +280,17 @@ static void put_thunk(struct out *o, const struct insn *i, struct key k)
             put_xmm_load(o, n);
     if (i->info->fl_read || fcomi)
         put_flags_load(o);
-    if (gpr >= 0)
-        put_gpr_load(o, R_EAX, (unsigned)gpr);
+    if (gpr.used)
+        put_gpr_load(o, R_EAX, gpr.number);
     if (what & IMPLICIT_LENGTHS) {
         put_gpr_load(o, R_EAX, R_EAX);
         put_gpr_load(o, R_EDX, R_EDX);
     }
     if (what & IMPLICIT_EDI)
         PUT(o, 0x48, 0x89, 0xf7); /* mov rdi, rsi */
-    put_insn(o, k, gpr >= 0 && k.op != OP_X87, what);
-    if (gpr >= 0 && gpr_written)
-        put_gpr_store(o, R_EAX, (unsigned)gpr);
+    put_insn(o, k, gpr.modrm_mask);
+    if (gpr.written)
+        put_gpr_store(o, R_EAX, gpr.number);
     if (what & IMPLICIT_ECX_OUT)
         put_gpr_store(o, R_ECX, R_ECX);
     if (!(what & IMPLICIT_EDI))

@@ -167,7 +167,7 @@ static uint32_t operand_offset(const struct insn *i, unsigned round)
     case 0: /* up to the last byte that there is */
         return HOST_PAGES * PAGE - size;
     case 1: /* across the page boundary */
-        return i->info->flags & INSN_ALIGN16 ? PAGE : PAGE - 1 - rnd() % size;
+        return PAGE - 1 - rnd() % size;
     case 2: /* unaligned */
         return 1 + rnd() % 512;
     default:
