@@ -420,10 +420,11 @@ static const struct io_ops port61_ops = {port61_read, port61_write, 1};
 void pit_reset(struct pit *p)
 {
     for (unsigned i = 0; i < 3; i++) {
-        p->channel[i] = (struct channel){.pit = p, .gate = i != 2, .count = 0x10000};
-        channel_control(&p->channel[i], 0x36);
+        p->channel[i] = (struct channel){
+            .pit = p, .gate = i != 2, .count = 0x10000, .control = 0x36, .mode = 3, .rw = RW_BOTH};
     }
-    irq_set(&p->out0, 0);
+    timer_disarm(p->timer);
+    irq_set(&p->out0, 0); /* undefined until programmed; low makes no interrupt */
     p->port61 = 0;
 }
 
