@@ -367,17 +367,11 @@ static void aliases(void)
         poke(FRAME, round);
         CHECK_EQ(access(do_read, VA + r * 4096, !(round & 1)).eax, round, "user alias");
     }
-    /* an atomic counter through changing aliases, and a copy from alias to alias */
+    /* a counter through changing aliases */
     poke(FRAME + 64, 0);
     for (unsigned i = 0; i < 800; i++)
         *(volatile uint32_t *)(VA + (i & 7) * 4096 + 64) += i & 7;
     CHECK_EQ(peek(FRAME + 64), 2800, "counter");
-    for (unsigned i = 0; i < 1024; i++)
-        poke(FRAME + i * 4, i);
-    memcpy((void *)(VA + 4096 + 16), (void *)VA,
-           64); /* overlapping by alias: forward, byte by byte */
-    for (unsigned i = 0; i < 16; i++)
-        CHECK_EQ(peek(FRAME + 16 + i * 4), i % 4, "overlapping copy");
 }
 
 CODE(x_movl, "", "movl (%ebx),%eax");
@@ -448,9 +442,10 @@ static void crossing(void)
                           "%s crossing after %u (how %u cpl %u): vector %#x error %#x cr2 %#x eip "
                           "%#x",
                           t[i].name, before, how, user * 3, c.vector, c.error, c.cr2, c.eip);
-                    /* small stores must not be done in part */
-                    if (t[i].size > 4 || t[i].code == x_store || t[i].code == x_rmw ||
-                        t[i].code == x_push)
+                    /* what is one store must not be done in part (an 80-bit one is two on real
+                     * processors) */
+                    if ((t[i].size > 4 && t[i].code != x_fstpt) || t[i].code == x_store ||
+                        t[i].code == x_rmw || t[i].code == x_push)
                         for (uint32_t k = 3584; k < 4608; k++)
                             if (*(uint8_t *)(FRAME + k) != 0x77) {
                                 fail("%s: part was stored at %#x", t[i].name, k);
