@@ -290,6 +290,7 @@ bool boot_firmware(struct boot *b)
 {
     uint8_t word[2];
     platform_bios_init(b->m->platform);
+    msr_bios_init(b->m->vcpu);
     boot_put16(word, UART_COM1);
     if (!boot_write(b, BDA_COM1, word, 2))
         return false;

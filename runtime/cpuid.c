@@ -56,11 +56,13 @@ static const struct word_source {
     X("tsc", W_1_EDX, 4, HOST | BASE, FEAT_TSC, "")                                                \
     X("msr", W_1_EDX, 5, BASE, FEAT_MSR, "")                                                       \
     X("pae", W_1_EDX, 6, BASE, FEAT_NEVER, "")                                                     \
+    X("mce", W_1_EDX, 7, BASE, FEAT_NEVER, "msr")                                                  \
     X("cx8", W_1_EDX, 8, HOST | BASE, FEAT_CX8, "")                                                \
     X("apic", W_1_EDX, 9, BASE, FEAT_NEVER, "msr")                                                 \
     X("sep", W_1_EDX, 11, BASE, FEAT_SEP, "msr")                                                   \
     X("mtrr", W_1_EDX, 12, BASE, FEAT_NEVER, "msr")                                                \
     X("pge", W_1_EDX, 13, BASE, FEAT_NEVER, "")                                                    \
+    X("mca", W_1_EDX, 14, BASE, FEAT_NEVER, "mce")                                                 \
     X("cmov", W_1_EDX, 15, HOST | BASE, FEAT_CMOV, "")                                             \
     X("pat", W_1_EDX, 16, BASE, FEAT_NEVER, "msr")                                                 \
     X("pse36", W_1_EDX, 17, BASE, FEAT_NEVER, "pse")                                               \

@@ -211,6 +211,12 @@ void interrupt_deliver(struct vcpu *v, uint8_t vector)
     deliver(v, &event);
 }
 
+void nmi_deliver(struct vcpu *v)
+{
+    v->nmi_blocked = true;
+    interrupt_deliver(v, VEC_NMI);
+}
+
 static void deliver_program(struct vcpu *v, uint8_t vector, uint32_t next_eip, enum event_kind kind)
 {
     v->delivering = DELIVERING_BENIGN | (kind == EVENT_SOFT ? DELIVERING_SOFT : 0) | vector;

@@ -30,6 +30,8 @@ _Noreturn void raise_db(struct vcpu *v, uint32_t dr6_bits);
 void exception_deliver(struct vcpu *v);
 /* An external interrupt: the caller has checked IF and the shadow. Clears vcpu->halted. */
 void interrupt_deliver(struct vcpu *v, uint8_t vector);
+/* An NMI: the caller has checked v->nmi_blocked, which this sets and IRET clears. */
+void nmi_deliver(struct vcpu *v);
 /* INT n, INT3, INTO, INT1: eip is still that of the instruction, `next_eip` is pushed. */
 void soft_interrupt(struct vcpu *v, uint8_t vector, uint32_t next_eip);
 

@@ -152,7 +152,7 @@ int machine_ack_interrupt(struct machine *m)
 /* Delivers what is deliverable now. True if something was done, so that the caller looks again. */
 static bool take_interrupt(struct machine *m, struct vcpu *v)
 {
-    bool nmi = platform_nmi_line(m->platform);
+    bool nmi = !v->nmi_blocked && platform_nmi_line(m->platform);
     bool intr = v->eflags & EFL_IF && machine_interrupt_line(m);
     if (!nmi && !intr)
         return false;
@@ -163,7 +163,7 @@ static bool take_interrupt(struct machine *m, struct vcpu *v)
     }
     if (nmi) {
         platform_ack_nmi(m->platform);
-        interrupt_deliver(v, VEC_NMI);
+        nmi_deliver(v);
         return true;
     }
     int vector = machine_ack_interrupt(m);

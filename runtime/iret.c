@@ -4,6 +4,8 @@
 #include "runtime/mmu.h"
 #include "runtime/transfer.h"
 
+#include <stdatomic.h>
+
 struct iret_frame {
     struct code_target target;
     uint32_t eflags;
@@ -98,6 +100,10 @@ void interrupt_return(struct vcpu *v, unsigned opsize, uint32_t next_eip)
     bool real = vcpu_real_or_v86(v);
     if (vcpu_v86(v) && vcpu_iopl(v) < 3)
         raise_gp(v, 0);
+    if (v->nmi_blocked) { /* no longer, even if the return faults; another may be waiting */
+        v->nmi_blocked = false;
+        atomic_fetch_or(&v->request, VCPU_REQ_EVENT);
+    }
     if (!real && (v->eflags & EFL_NT)) {
         return_task(v, next_eip);
         return;

@@ -14,12 +14,16 @@
 #include <string.h>
 #include <x86intrin.h>
 
+#define MSR_P5_MC_ADDR        0x000u
+#define MSR_P5_MC_TYPE        0x001u
 #define MSR_PLATFORM_ID       0x017u
 #define MSR_TSC_ADJUST        0x03bu
 #define MSR_BIOS_UPDT_TRIG    0x079u
 #define MSR_BIOS_SIGN_ID      0x08bu
 #define MSR_MTRRCAP           0x0feu
 #define MSR_ARCH_CAPABILITIES 0x10au
+#define MSR_MCG_CAP           0x179u /* no banks: nothing here can go wrong in a way they could tell */
+#define MSR_MCG_STATUS        0x17au
 #define MSR_MISC_ENABLE       0x1a0u
 #define MSR_MTRR_VAR          0x200u /* base and mask, eight times */
 #define MSR_MTRR_VAR_END      0x210u
@@ -43,6 +47,7 @@
 #define MTRR_VAR_COUNT    8
 #define MTRRCAP           (0x500ull | MTRR_VAR_COUNT)
 #define MTRR_DEF_WRITABLE 0x0cffull
+#define MTRR_DEF_ENABLE   0x0c00ull /* fixed ranges, too */
 #define MTRR_MASK_VALID   0x800ull
 
 static uint64_t host_tsc(void)
@@ -63,6 +68,7 @@ void msr_reset(struct vcpu *v)
     v->pat = 0x0007040600070406ull;
     v->tsc_offset = 0 - host_tsc();
     v->tsc_adjust = 0;
+    v->mcg_status = 0;
     v->mtrr_def = 0;
     memset(v->mtrr_fixed, 0, sizeof(v->mtrr_fixed));
     memset(v->mtrr_var, 0, sizeof(v->mtrr_var));
@@ -70,6 +76,10 @@ void msr_reset(struct vcpu *v)
 }
 
 /* --- memory types --- */
+
+#define TYPE_UC 0x00ull
+#define TYPE_WB 0x06ull
+#define TYPE_WP 0x05ull
 
 /* UC, WC, WT, WP, WB; PAT also has UC-. */
 #define TYPES_MTRR 0x73u
@@ -152,6 +162,8 @@ static uint64_t *plain_register(struct vcpu *v, uint32_t index)
         return cpu_has_name(m, "tsc_adjust") ? &v->tsc_adjust : NULL;
     case MSR_APIC_BASE:
         return cpu_has_name(m, "apic") ? &v->apic_base : NULL;
+    case MSR_MCG_STATUS:
+        return cpu_has_name(m, "mca") ? &v->mcg_status : NULL;
     case MSR_MISC_ENABLE:
         return &v->misc_enable;
     default:
@@ -170,6 +182,12 @@ uint64_t msr_read(struct vcpu *v, uint32_t index)
         return tsc_read(v);
     case MSR_PLATFORM_ID:
         return 0;
+    case MSR_P5_MC_ADDR:
+    case MSR_P5_MC_TYPE:
+    case MSR_MCG_CAP:
+        if (cpu_has_name(machine_cpu_model(v->machine), "mca"))
+            return 0;
+        break;
     case MSR_BIOS_SIGN_ID:
         return MICROCODE_REVISION << 32;
     case MSR_ARCH_CAPABILITIES:
@@ -208,6 +226,10 @@ static void plain_write(struct vcpu *v, uint32_t index, uint64_t *reg, uint64_t 
     case MSR_APIC_BASE:
         apic_base_write(v, value);
         break;
+    case MSR_MCG_STATUS: /* software may only clear it (SDM vol. 3, 15.3.1.2) */
+        if (value)
+            raise_gp(v, 0);
+        break;
     case MSR_MISC_ENABLE:
         value = (value & MISC_WRITABLE) | (*reg & ~MISC_WRITABLE);
         break;
@@ -241,4 +263,19 @@ void msr_write(struct vcpu *v, uint32_t index, uint64_t value)
         if (!mtrr_access(v, index, &value, true))
             raise_gp(v, 0);
     }
+}
+
+/* RAM is write-back, what PCI devices decode is not cached, ROM is write-protected. */
+void msr_bios_init(struct vcpu *v)
+{
+    const uint64_t eight = 0x0101010101010101ull;
+    if (!cpu_has_name(machine_cpu_model(v->machine), "mtrr"))
+        return;
+    v->mtrr_fixed[0] = v->mtrr_fixed[1] = eight * TYPE_WB; /* 0 to a0000h */
+    v->mtrr_fixed[2] = eight * TYPE_UC;                    /* to c0000h */
+    for (unsigned i = 3; i < 11; i++)
+        v->mtrr_fixed[i] = eight * TYPE_WP;
+    v->mtrr_var[0] = PHYS_MAX_RAM | TYPE_UC; /* from the end of RAM's space to 4 GiB */
+    v->mtrr_var[1] = (~PHYS_RESERVED & ~(0xffffffffull - PHYS_MAX_RAM)) | MTRR_MASK_VALID;
+    v->mtrr_def = MTRR_DEF_ENABLE | TYPE_WB;
 }

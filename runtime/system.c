@@ -47,7 +47,7 @@ void vcpu_reset(struct vcpu *v)
     v->cr2 = v->cr3 = v->cr4 = 0;
     memset(v->pdpte, 0, sizeof(v->pdpte));
     v->cpl = 0;
-    v->halted = v->shutdown = false;
+    v->halted = v->shutdown = v->nmi_blocked = false;
     v->shadow = SHADOW_NONE;
     v->exc = (struct exception){0};
     v->delivering = -1;

@@ -20,6 +20,8 @@ void msr_write(struct vcpu *v, uint32_t index, uint64_t value);
 uint64_t msr_read(struct vcpu *v, uint32_t index);
 uint64_t tsc_read(const struct vcpu *v);
 void msr_reset(struct vcpu *v); /* part of vcpu_reset() */
+/* The MTRRs as firmware leaves them, for machines that start a kernel directly. */
+void msr_bios_init(struct vcpu *v);
 /* IA32_MISC_ENABLE: CPUID says no more than leaf 2 (old software), 3 here. */
 #define MISC_LIMIT_CPUID 0x00400000ull
 

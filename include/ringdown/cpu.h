@@ -129,6 +129,7 @@ struct vcpu {
     uint8_t cpl;          /* 0 in real mode, 3 in virtual-8086 mode */
     bool halted;          /* after HLT, until an interrupt */
     bool shutdown;        /* triple fault */
+    bool nmi_blocked;     /* from the delivery of an NMI to the next IRET (vol. 3, 6.7.1) */
     uint8_t shadow;       /* SHADOW_*; nonzero: interrupts are held off until the next instruction
                            * retires; the loop clears it */
     struct exception exc; /* being raised or delivered */
@@ -139,6 +140,7 @@ struct vcpu {
     uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
     uint64_t mtrr_def, mtrr_fixed[11], mtrr_var[16];
     uint64_t misc_enable;
+    uint64_t mcg_status;
     uint64_t tsc_adjust; /* IA32_TSC_ADJUST: what the guest has added to its TSC */
     /* DR6 bits of data and I/O breakpoints that the instruction under way has met: a trap once it
      * has retired. Set by debug_data_access() and debug_io_access(), cleared by whoever raises. */

@@ -179,6 +179,21 @@ Test(system_gate, inner_stack_faults)
     assert_fault(try_soft(0x30), VEC_GP, 0);
 }
 
+TRY(nmi, (void), nmi_deliver(guest))
+
+Test(system_gate, nmi_until_iret)
+{
+    assert_ok(try_nmi());
+    cr_expect_eq(guest->eip, HANDLER(VEC_NMI));
+    cr_expect(guest->nmi_blocked);
+    assert_ok(try_external(0x20));
+    cr_expect(guest->nmi_blocked);
+    guest->request = 0;
+    assert_ok(try_iret(4));
+    cr_expect(!guest->nmi_blocked);
+    cr_expect_eq(guest->request, VCPU_REQ_EVENT, "another NMI may be waiting");
+}
+
 /* --- double faults (SDM vol. 3, table 6-5) --- */
 
 enum class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };

@@ -211,6 +211,33 @@ Test(system_registers, mtrrs)
     assert_fault(try_wrmsr(0x250, 0x0306060606060606), VEC_GP, 0);
 }
 
+Test(system_registers, mtrrs_of_firmware)
+{
+    msr_bios_init(guest);
+    for (uint32_t index = 0x200; index < 0x300; index++) {
+        uint64_t value = 0;
+        if (try_rdmsr(index) == -1)
+            value = msr_read(guest, index);
+        else
+            continue;
+        assert_ok(try_wrmsr(index, value)); /* all that it sets could have been written */
+    }
+    cr_expect_eq(msr_read(guest, 0x2ff), 0xc06);
+    cr_expect_eq(msr_read(guest, 0x200), 0xc0000000);
+    cr_expect_eq(msr_read(guest, 0x201), 0xfc0000800);
+    cr_expect_eq(msr_read(guest, 0x259), 0);
+    cr_expect_eq(msr_read(guest, 0x26f), 0x0505050505050505);
+}
+
+Test(system_registers, machine_check)
+{
+    cr_expect_eq(msr_read(guest, 0x179), 0, "no banks");
+    assert_fault(try_wrmsr(0x179, 0), VEC_GP, 0);
+    assert_ok(try_wrmsr(0x17a, 0));
+    assert_fault(try_wrmsr(0x17a, 1), VEC_GP, 0);
+    assert_fault(try_rdmsr(0x400), VEC_GP, 0);
+}
+
 Test(system_registers, time_stamp_counter)
 {
     uint64_t before = tsc_read(guest);
