@@ -198,6 +198,7 @@ static uint32_t cr4_bits(const struct cpu_model *m)
         {"de",   CR4_DE        },
         {"pse",  CR4_PSE       },
         {"pae",  CR4_PAE       },
+        {"mce",  CR4_MCE       },
         {"pge",  CR4_PGE       },
         {"fxsr", CR4_OSFXSR    },
         {"sse",  CR4_OSXMMEXCPT},
