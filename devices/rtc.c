@@ -377,13 +377,20 @@ void rtc_set_memory(struct rtc *r, uint64_t below_4g, uint64_t above_4g)
     r->cmos[0x5d] = (uint8_t)(above_4g >> 32);
 }
 
-void rtc_set_time(struct rtc *r, int64_t unix_seconds)
+static void set_time(struct rtc *r, int64_t seconds, uint64_t nanoseconds)
 {
-    r->origin = clock_now(r->clock);
-    r->seconds = unix_seconds;
-    r->checked = r->periods = 0;
+    r->origin = clock_now(r->clock) - nanoseconds;
+    r->seconds = seconds;
+    r->checked = 0;
+    r->periods = period(r) ? oscillator(r) / period(r) : 0;
+    r->cmos[R_C] = 0;
     registers_from_time(r);
     refresh(r);
+}
+
+void rtc_set_time(struct rtc *r, int64_t unix_seconds)
+{
+    set_time(r, unix_seconds, 0);
 }
 
 /* --- life --- */
@@ -416,9 +423,7 @@ struct rtc *rtc_create(struct bus *bus, struct clock *clock, struct irq_line irq
     r->cmos[0x14] = 0x02; /* equipment: a coprocessor */
     struct timespec host;
     clock_gettime(CLOCK_REALTIME, &host);
-    rtc_set_time(r, host.tv_sec);
-    r->origin -= (uint64_t)host.tv_nsec;
-    refresh(r);
+    set_time(r, host.tv_sec, (uint64_t)host.tv_nsec);
     return r;
 }
 
