@@ -4,7 +4,6 @@
 #include "runtime/boot.h"
 
 #include "devices/acpi.h"
-#include "devices/fw_cfg.h"
 #include "devices/mptable.h"
 #include "devices/uart.h"
 #include "runtime/mmu.h"
@@ -266,15 +265,21 @@ unsigned boot_memory_map(const struct boot *b, struct boot_range map[BOOT_E820_M
 
 /* --- firmware's legacy --- */
 
+void boot_acpi_config(const struct boot *b, struct acpi_config *out)
+{
+    *out = (struct acpi_config){
+        .ram_below_4g = (uint32_t)phys_ram_size(b->m->phys), .com1 = UART_COM1, .cpus = 1};
+}
+
 static bool write_tables(struct boot *b)
 {
     struct machine *m = b->m;
     uint32_t leaf1[4];
-    struct acpi_config acpi = {
-        .ram_below_4g = (uint32_t)phys_ram_size(m->phys), .com1 = UART_COM1, .cpus = 1};
+    struct acpi_config acpi;
     uint8_t *buf = calloc(1, TABLES_SIZE);
     if (!buf)
         return boot_fail(b, "out of memory");
+    boot_acpi_config(b, &acpi);
     size_t acpi_size = acpi_build(&acpi, BOOT_TABLES_ACPI, buf, TABLES_SIZE);
     bool ok = acpi_size && boot_write(b, BOOT_TABLES_ACPI, buf, acpi_size);
     memset(buf, 0, TABLES_SIZE);

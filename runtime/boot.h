@@ -67,6 +67,9 @@ unsigned boot_memory_map(const struct boot *b, struct boot_range map[BOOT_E820_M
 #define BOOT_HIGH_START  0x100000u
 #define BOOT_TABLES_ACPI 0xe0000u
 #define BOOT_TABLES_MP   0xf0000u
+/* What the ACPI tables say of this machine. */
+struct acpi_config;
+void boot_acpi_config(const struct boot *b, struct acpi_config *out);
 /* Tables (ACPI, MP, BIOS data area) and devices as firmware leaves them. */
 bool boot_firmware(struct boot *b);
 

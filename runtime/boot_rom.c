@@ -6,11 +6,23 @@
  * code (phys_add_rom()). Everything else is the firmware's work. */
 #include "runtime/boot.h"
 
+#include "devices/acpi.h"
+#include "runtime/platform.h"
+
 #include <errno.h>
 #include <string.h>
 
 #define ROM_ALIGN 4096u
 #define ROM_MAX   (16ull << 20)
+
+/* Firmware that knows fw_cfg takes the ACPI tables from there. */
+static bool offer_tables(struct boot *b)
+{
+    struct acpi_config acpi;
+    boot_acpi_config(b, &acpi);
+    return !acpi_add_files(&acpi, platform_fw_cfg(b->m->platform)) ||
+           boot_fail(b, "cannot build the ACPI tables: out of memory");
+}
 
 bool boot_rom(struct boot *b)
 {
@@ -30,5 +42,5 @@ bool boot_rom(struct boot *b)
     else
         ok = b->m->rom_loaded = true;
     boot_free_image(&rom);
-    return ok;
+    return ok && offer_tables(b);
 }

@@ -187,8 +187,6 @@ bool machine_reset(struct machine *m, char *err, size_t err_size)
     v->delivering = -1;
     v->exc.pending = false;
     platform_reset(m->platform);
-    if (m->rom_loaded)
-        phys_set_shadow(m->phys, 0xc0, 0x40, PHYS_SHADOW_ROM);
     mmu_flush_all(v);
     return boot_load(m, err, err_size);
 }

@@ -179,21 +179,29 @@ int phys_add_rom(struct phys *p, const void *image, size_t size)
     return 0;
 }
 
+static void set_shadow_frame(struct phys *p, uint32_t gfn, enum phys_shadow shadow)
+{
+    uint32_t from_top = BIOS_END - gfn; /* pages to 1 MiB, as the ROM's to its end */
+    bool has_rom = gfn >= BIOS_START && from_top <= p->rom_size >> 12;
+    uint8_t *ram = p->host + ((uint64_t)gfn << 12);
+    phys_code_written(p, gfn, 0, 4096);
+    uint32_t watched = p->frame[gfn] & FRAME_WATCH; /* what the watchers still want */
+    if (shadow == PHYS_SHADOW_COPY && entry_host(p, p->frame[gfn]) != ram)
+        memcpy(ram, entry_host(p, p->frame[gfn]), 4096);
+    if (shadow == PHYS_SHADOW_ROM && has_rom)
+        set_frames(p, gfn, 1, p->ram_size + p->rom_size - ((uint64_t)from_top << 12), PHYS_ROM);
+    else
+        set_frames(p, gfn, 1, (uint64_t)gfn << 12,
+                   shadow >= PHYS_SHADOW_COPY ? PHYS_RAM : PHYS_ROM);
+    p->frame[gfn] |= watched;
+}
+
 int phys_set_shadow(struct phys *p, uint32_t gfn, uint32_t count, enum phys_shadow shadow)
 {
     if (gfn < HOLE_END || gfn >= BIOS_END || count > BIOS_END - gfn)
         return -EINVAL;
-    uint32_t rom_pages = (uint32_t)(p->rom_size >> 12);
-    for (uint32_t f = gfn; f < gfn + count; f++) {
-        uint32_t from_top = BIOS_END - f; /* pages to 1 MiB, as the ROM's to its end */
-        phys_code_written(p, f, 0, 4096);
-        uint32_t watched = p->frame[f] & FRAME_WATCH; /* what the watchers still want */
-        if (shadow == PHYS_SHADOW_ROM && f >= BIOS_START && from_top <= rom_pages)
-            set_frames(p, f, 1, p->ram_size + p->rom_size - ((uint64_t)from_top << 12), PHYS_ROM);
-        else
-            set_frames(p, f, 1, (uint64_t)f << 12, shadow == PHYS_SHADOW_RAM ? PHYS_RAM : PHYS_ROM);
-        p->frame[f] |= watched;
-    }
+    for (uint32_t f = gfn; f < gfn + count; f++)
+        set_shadow_frame(p, f, shadow);
     return 0;
 }
 

@@ -27,9 +27,11 @@ uint64_t phys_ram_size(const struct phys *p);
  * 4 KiB up to 16 MiB. 0 or negative errno. */
 int phys_add_rom(struct phys *p, const void *image, size_t size);
 /* What the frames of [0xc0000, 0x100000) show, as a host bridge's PAM registers choose: the ROM's
- * low copy (where there is none: RAM that can't be written), RAM that can't be written, or RAM. The
- * caller flushes the TLB. 0, or -EINVAL outside that range. */
-enum phys_shadow { PHYS_SHADOW_ROM, PHYS_SHADOW_READ, PHYS_SHADOW_RAM };
+ * low copy (where there is none: RAM that can't be written), RAM that can't be written, RAM that
+ * begins as a copy of what is there (for firmware that lets reads go to ROM and writes to RAM, and
+ * copies each byte onto itself), or RAM. The caller flushes the TLB. 0, or -EINVAL outside that
+ * range. */
+enum phys_shadow { PHYS_SHADOW_ROM, PHYS_SHADOW_READ, PHYS_SHADOW_COPY, PHYS_SHADOW_RAM };
 int phys_set_shadow(struct phys *p, uint32_t gfn, uint32_t count, enum phys_shadow shadow);
 
 enum phys_kind phys_kind(const struct phys *p, uint32_t gfn);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* platform.c: the board of a PC with i440FX and PIIX parts: creates the devices and draws the traces
- * between them.
+/* platform.c: the board of a PC with i440FX and PIIX parts: creates the devices and draws the
+ * traces between them.
  *
  * One table lists the devices in the order of their making: what each needs stands above it. Reset
  * goes down the same table, the end goes up. */
@@ -120,6 +120,20 @@ static void a20_set(void *opaque, unsigned input, int level)
     mmu_flush_all(m->vcpu);
 }
 
+/* Without a ROM the area holds the tables of a direct boot, whatever the registers say. */
+static void pam_set(void *opaque, uint32_t base, uint32_t size, bool readable, bool writable)
+{
+    static const enum phys_shadow shadow[2][2] = {
+        {PHYS_SHADOW_ROM,  PHYS_SHADOW_COPY},
+        {PHYS_SHADOW_READ, PHYS_SHADOW_RAM }
+    };
+    struct machine *m = opaque;
+    if (!m->rom_loaded)
+        return;
+    phys_set_shadow(m->phys, base >> 12, size >> 12, shadow[readable][writable]);
+    mmu_flush_all(m->vcpu);
+}
+
 /* --- FERR# and IGNNE# --- */
 
 static void fpu_port_write(void *dev, uint32_t off, uint32_t value, unsigned size)
@@ -184,6 +198,8 @@ static bool create_devices(struct platform *p)
                             irq_router_line(irqs, GSI_MOUSE), a20, control);
     p->com1 = uart_create(bus, m->clock, UART_COM1, irq_router_line(irqs, GSI_COM1), serial);
     p->pci = pci_create(bus, irqs, control);
+    if (p->pci)
+        pci_on_pam(p->pci, pam_set, m);
     p->pm = p->pci ? pm_create(bus, m->clock, p->pci, irq_router_line(irqs, PM_SCI_IRQ), control)
                    : NULL;
     p->fw_cfg = fw_cfg_create(bus, dma);
