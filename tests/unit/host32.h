@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* host32.h: one 16- or 32-bit instruction on the host's own processor, as an oracle for tests.
+/* host32.h: one 16-, 32- or 64-bit instruction on the host's own processor, as an oracle for tests.
  *
  * The code lies at the end of a page behind which nothing is mapped, so that fetching too much
  * faults; the trap flag stops after one instruction. The process enters it by IRET to a
@@ -33,7 +33,8 @@ struct host_result {
 };
 struct host_input {
     uint32_t gpr[8], eflags;
-    bool code16, x87_pending; /* an unmasked x87 exception is pending */
+    bool code16, code64;
+    bool x87_pending; /* an unmasked x87 exception is pending */
 };
 
 /* Under AddressSanitizer each siglongjmp clears the shadow of a whole stack: a thousand times
@@ -123,7 +124,7 @@ static struct host_result host_run(const uint8_t *code, unsigned n, const struct
     host_in = *in;
     /* The 16-bit segment's offset 0x8000 is at HOST_CODE. */
     host_frame[0] = (in->code16 ? 0x8000 : HOST_CODE) + HOST_PAGE - n;
-    host_frame[1] = in->code16 ? 0x0f : 0x23;
+    host_frame[1] = in->code16 ? 0x0f : in->code64 ? 0x33 : 0x23;
     host_frame[2] = in->eflags | 0x102;
     host_frame[3] = in->gpr[4];
     host_frame[4] = 0x2b;

@@ -454,3 +454,46 @@ Test(decode_host, waiting)
         }
     }
 }
+
+/* ---- 64-bit code ---- */
+
+/* What the translator copies must do in 64-bit code what it does in 32-bit code; memory operands
+ * get the address-size prefix. */
+static void check_64(const struct insn_row *r, bool memory)
+{
+    uint8_t code[17] = {0x67};
+    struct insn i;
+    enum insn_class cls = (enum insn_class)r->info.cls;
+    if ((cls != CLASS_IDENTICAL && cls != CLASS_MEMORY) || r->info.op == OP_RDRAND ||
+        r->info.op == OP_RDSEED || !code_for_row(r, memory, R_EAX, R_ECX, code + 1, &i))
+        return;
+    if (memory && !i.has_modrm)
+        memcpy(code + 1 + i.length - 4, &plain.gpr[R_EBX], 4);
+    for (unsigned trial = 0; trial < 8; trial++) {
+        uint8_t data[16];
+        struct host_input in = plain;
+        for (unsigned k = 0; k < 16; k++)
+            data[k] = (uint8_t)random32();
+        in.gpr[R_EAX] = random32() & 31;
+        in.gpr[R_ECX] = random32();
+        in.eflags = random32() & EFL_HOST;
+        struct outcome a = flags_run(code + 1, &i, &in, data);
+        in.code64 = true;
+        struct insn longer = i;
+        longer.length += memory;
+        struct outcome b = flags_run(code + !memory, &longer, &in, data);
+        cr_expect(a.r.event == b.r.event && a.r.trap == b.r.trap, "%s %02x: vectors %d, %d",
+                  r->info.name, r->opcode, a.r.trap, b.r.trap);
+        a.r.eip = b.r.eip;
+        cr_expect(a.r.event != HOST_DONE || same_but(&a, &b, 0), "%s %02x", r->info.name,
+                  r->opcode);
+    }
+}
+
+Test(decode_host, copied_rows_in_64_bit_code)
+{
+    for (unsigned k = 0; k < insn_row_count; k++) {
+        check_64(&insn_rows[k], false);
+        check_64(&insn_rows[k], true);
+    }
+}
