@@ -20,6 +20,7 @@ import shutil
 import sys
 import time
 
+import bochs
 import report
 from measure import Run, machine_cpu
 
@@ -75,7 +76,7 @@ def available(engine, a):
         return True
     if engine == "kvm":
         return os.access("/dev/kvm", os.R_OK | os.W_OK) and shutil.which(a.qemu)
-    return shutil.which(a.qemu if engine == "qemu" else a.bochs) is not None
+    return bochs.available(a.bochs) if engine == "bochs" else shutil.which(a.qemu) is not None
 
 
 def guest_command(engine, a, kernel, initrd, append, memory):
@@ -98,8 +99,9 @@ def run_guest(engine, a, mode, memory=None, **how):
     append = f"console=ttyS0,115200 quiet panic=-1 {a.append} {mode}"
     kernel = os.path.join(a.guests, f"linux-{a.kernel}", "vmlinuz")
     if engine == "bochs":
-        import bochs
-        return bochs.run(a, kernel, append, memory, **how)
+        # It goes on after the guest's end.
+        how["stop_at"] = "INIT" if "mode=boot" in mode else "DONE"
+        return bochs.run(a, kernel, append, memory_bytes(memory) >> 20, memory_bytes(memory), **how)
     return Run(guest_command(engine, a, kernel, a.image, append, memory), guest_bytes=memory_bytes(memory),
                patience=a.patience, limit=7200, **how)
 
@@ -165,7 +167,7 @@ def keep_evidence(a, name, run):
 
 
 def boot_round(engine, a, number):
-    run = run_guest(engine, a, "ringdown.mode=boot", stop_at=None)
+    run = run_guest(engine, a, "ringdown.mode=boot")
     at = getattr(run, "init_at", None)
     if at is None:
         keep_evidence(a, f"{engine}.{number}.boot", run)

@@ -63,12 +63,10 @@ class Run:
         self.start = time.monotonic()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, env=env, start_new_session=True)
-        fd = self.process.stdout.fileno()
-        if console:
-            fd = console
+        fd = self.process.stdout.fileno() if console is None else console
         self.errors = b""
         buffer, last, stamp = b"", time.monotonic(), None
-        streams = [fd, self.process.stderr.fileno()]
+        streams = [fd, self.process.stderr.fileno()] + ([self.process.stdout.fileno()] if console is not None else [])
         why = None
         while why is None:
             ready, _, _ = select.select(streams, [], [], 0.25)

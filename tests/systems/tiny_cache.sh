@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 # The kernel boots with a code cache so small that it is flushed hundreds of times.
 #
-#   tiny_cache.sh [--kernel 686] [--size 256K] [--flushes 200]
+#   tiny_cache.sh [--kernel 686] [--size 512K] [--flushes 200]
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 . "$TOP/tests/lib/vm.sh"
 
-kernel=686 size=256K flushes=200
+kernel=686 size=512K flushes=200
 while [ $# -gt 0 ]; do
     case $1 in
     --kernel) kernel=$2 ;;
