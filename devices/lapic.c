@@ -56,7 +56,7 @@ enum lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LV
 #define SVR_BITS            0x3ff
 #define ESR_SEND_ILLEGAL    0x20
 #define ESR_RECEIVE_ILLEGAL 0x40
-#define ICR_BITS            0xcccffu
+#define ICR_BITS            0xccfffu
 #define ICR_LOGICAL         0x800
 #define ICR_ASSERT          0x4000
 #define ICR_LEVEL           0x8000
