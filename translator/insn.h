@@ -14,32 +14,25 @@
 
 /* Operations: the SDM's mnemonics; condition codes folded (insn->cc), and the FPU/vector ones
  * folded into one each, since the host executes them from their bytes. */
+/* clang-format off */
 #define INSN_OPS(X)                                                                                \
-    X(AAA)                                                                                         \
-    X(AAD) X(AAM) X(AAS) X(ADC) X(ADD) X(AND) X(ARPL) X(BOUND) X(BSF) X(BSR) X(BSWAP) X(BT) X(     \
-        BTC) X(BTR) X(BTS) X(CALL) X(CALL_IND) X(CALL_FAR) X(CALL_FAR_IND) X(CBW) X(CLC) X(CLD)    \
-        X(CLFLUSH) X(CLI) X(CLTS) X(CMC) X(CMOVCC) X(CMP) X(CMPS) X(CMPXCHG) X(CMPXCHG8B) X(       \
-            CPUID) X(CRC32) X(CWD) X(DAA) X(DAS) X(DEC) X(DIV) X(ENTER) X(HLT) X(IDIV) X(IMUL1)    \
-            X(IMUL2) X(IMUL3) X(IN) X(INC) X(INS) X(INT) X(INT1) X(INT3) X(INTO) X(INVD) X(INVLPG) \
-                X(IRET) X(JCC) X(JCXZ) X(JMP) X(JMP_IND) X(JMP_FAR) X(JMP_FAR_IND) X(LAHF) X(      \
-                    LAR) X(LDS) X(LEA) X(LEAVE) X(LES) X(LFS) X(LGDT)                              \
-                    X(LGS) X(LIDT) X(LLDT) X(LMSW) X(LODS) X(LOOP) X(LOOPE) X(LOOPNE) X(LSL) X(    \
-                        LSS) X(LTR) X(MOV) X(MOVBE) X(MOVS) X(MOVSX) X(MOVZX)                      \
-                        X(MOV_FROM_CR) X(MOV_FROM_DR) X(MOV_FROM_SEG) X(MOV_TO_CR) X(              \
-                            MOV_TO_DR) X(MOV_TO_SEG) X(MUL) X(NEG) X(NOP) X(NOT)                   \
-                            X(OR) X(OUT) X(OUTS) X(PAUSE) X(POP) X(POPA) X(POPCNT) X(POPF)         \
-                                X(POP_SEG) X(PREFETCH) X(PUSH) X(                                  \
-                                    PUSHA) X(PUSHF) X(PUSH_SEG) X(RCL) X(RCR) X(RDMSR)             \
-                                    X(RDPMC) X(RDRAND) X(RDSEED) X(RDTSC) X(RET) X(RET_FAR) X(ROL) \
-                                        X(ROR) X(RSM) X(SAHF) X(SALC) X(                           \
-                                            SAR) X(SBB) X(SCAS) X(SETCC) X(SGDT) X(SHL) X(SHLD)    \
-                                            X(SHR) X(SHRD) X(SIDT) X(SLDT) X(SMSW) X(STC) X(STD)   \
-                                                X(STI) X(STOS) X(STR) X(SUB) X(SYSENTER)           \
-                                                    X(SYSEXIT) X(TEST) X(UD) X(VERR) X(VERW)       \
-                                                        X(WBINVD) X(WRMSR) X(XADD) X(XCHG) X(XLAT) \
-                                                            X(XOR) X(FENCE) X(LDMXCSR) X(STMXCSR)  \
-                                                                X(FXSAVE) X(FXRSTOR) X(FWAIT)      \
-                                                                    X(X87) X(MMX) X(SSE)
+    X(AAA) X(AAD) X(AAM) X(AAS) X(ADC) X(ADD) X(AND) X(ARPL) X(BOUND) X(BSF) X(BSR) X(BSWAP)       \
+    X(BT) X(BTC) X(BTR) X(BTS) X(CALL) X(CALL_IND) X(CALL_FAR) X(CALL_FAR_IND) X(CBW) X(CLC)       \
+    X(CLD) X(CLFLUSH) X(CLI) X(CLTS) X(CMC) X(CMOVCC) X(CMP) X(CMPS) X(CMPXCHG) X(CMPXCHG8B)       \
+    X(CPUID) X(CRC32) X(CWD) X(DAA) X(DAS) X(DEC) X(DIV) X(ENTER) X(HLT) X(IDIV) X(IMUL1)          \
+    X(IMUL2) X(IMUL3) X(IN) X(INC) X(INS) X(INT) X(INT1) X(INT3) X(INTO) X(INVD) X(INVLPG)         \
+    X(IRET) X(JCC) X(JCXZ) X(JMP) X(JMP_IND) X(JMP_FAR) X(JMP_FAR_IND) X(LAHF) X(LAR) X(LDS)       \
+    X(LEA) X(LEAVE) X(LES) X(LFS) X(LGDT) X(LGS) X(LIDT) X(LLDT) X(LMSW) X(LODS) X(LOOP)           \
+    X(LOOPE) X(LOOPNE) X(LSL) X(LSS) X(LTR) X(MOV) X(MOVBE) X(MOVS) X(MOVSX) X(MOVZX)              \
+    X(MOV_FROM_CR) X(MOV_FROM_DR) X(MOV_FROM_SEG) X(MOV_TO_CR) X(MOV_TO_DR) X(MOV_TO_SEG)          \
+    X(MUL) X(NEG) X(NOP) X(NOT) X(OR) X(OUT) X(OUTS) X(PAUSE) X(POP) X(POPA) X(POPCNT) X(POPF)     \
+    X(POP_SEG) X(PREFETCH) X(PUSH) X(PUSHA) X(PUSHF) X(PUSH_SEG) X(RCL) X(RCR) X(RDMSR)            \
+    X(RDPMC) X(RDRAND) X(RDSEED) X(RDTSC) X(RET) X(RET_FAR) X(ROL) X(ROR) X(RSM) X(SAHF)           \
+    X(SALC) X(SAR) X(SBB) X(SCAS) X(SETCC) X(SGDT) X(SHL) X(SHLD) X(SHR) X(SHRD) X(SIDT)           \
+    X(SLDT) X(SMSW) X(STC) X(STD) X(STI) X(STOS) X(STR) X(SUB) X(SYSENTER) X(SYSEXIT) X(TEST)      \
+    X(UD) X(VERR) X(VERW) X(WBINVD) X(WRMSR) X(XADD) X(XCHG) X(XLAT) X(XOR) X(FENCE)               \
+    X(LDMXCSR) X(STMXCSR) X(FXSAVE) X(FXRSTOR) X(FWAIT) X(X87) X(MMX) X(SSE)
+/* clang-format on */
 
 enum insn_op {
 #define X(name) OP_##name,
@@ -50,11 +43,12 @@ enum insn_op {
 
 /* How the translator treats an encoding. */
 enum insn_class {
-    CLASS_IDENTICAL,   /* register-only, copied verbatim (possibly with an inserted REX for ESP) */
-    CLASS_MEMORY,      /* one ModRM/moffs memory operand: copied with its operand re-addressed */
-    CLASS_REWRITTEN,   /* replaced by an equivalent sequence (stack, strings, flags, segments) */
-    CLASS_CONTROL,     /* near control transfer: ends the block, chained */
-    CLASS_CALLOUT,     /* executed by the interpreter; the block goes on after it */
+    CLASS_IDENTICAL, /* register-only, copied verbatim (possibly with an inserted REX for ESP); also
+                      * the NOPs whose ModRM names memory that they never touch */
+    CLASS_MEMORY,    /* one ModRM/moffs memory operand: copied with its operand re-addressed */
+    CLASS_REWRITTEN, /* replaced by an equivalent sequence (stack, strings, flags, segments) */
+    CLASS_CONTROL,   /* near control transfer: ends the block, chained */
+    CLASS_CALLOUT,   /* executed by the interpreter; the block goes on after it */
     CLASS_CALLOUT_END, /* executed by the interpreter; the block ends with it */
     CLASS_UNDEFINED,   /* raises #UD */
     CLASS_COUNT
