@@ -62,7 +62,7 @@ static int run_bytes(const char *bytes, size_t n)
 
 Test(system_insn, ring0_only)
 {
-    static const char *const insns[] = {
+    static const char insns[][4] = {
         "\xf4",         "\x0f\x06",     "\x0f\x08",     "\x0f\x09",     "\x0f\x30",
         "\x0f\x32",     "\x0f\x20\xc0", "\x0f\x22\xc0", "\x0f\x21\xc0", "\x0f\x23\xc0",
         "\x0f\x01\xf0", "\x0f\x01\x38", "\x0f\x01\x10", "\x0f\x01\x18", "\x0f\x00\xd0",
@@ -77,7 +77,7 @@ Test(system_insn, ring0_only)
 
 Test(system_insn, protected_mode_only)
 {
-    static const char *const insns[] = {
+    static const char insns[][4] = {
         "\x0f\x00\xc0", "\x0f\x00\xc8", "\x0f\x00\xd0", "\x0f\x00\xd8", "\x0f\x00\xe0",
         "\x0f\x00\xe8", "\x0f\x02\xc0", "\x0f\x03\xc0", "\x63\xc0\x90",
     };
@@ -176,7 +176,7 @@ Test(system_insn, popf)
 Test(system_insn, v86_flags)
 {
     for (unsigned iopl = 2; iopl < 4; iopl++) {
-        static const char *const insns[] = {"\xfa", "\xfb", "\x9c", "\x9d", "\xcf"};
+        static const char insns[][4] = {"\xfa", "\xfb", "\x9c", "\x9d", "\xcf"};
         for (size_t i = 0; i < sizeof(insns) / sizeof(insns[0]); i++) {
             run_in(0);
             guest->eflags = EFL_ONE | EFL_VM | EFL_IF | iopl << EFL_IOPL_SHIFT;
