@@ -95,6 +95,25 @@ void interp_step(struct vcpu *v)
         trap(v, i, tf);
 }
 
+void interp_execute(struct vcpu *v, struct insn *i)
+{
+    struct interp *in = v->interp;
+    if (!i->handler)
+        i->handler = (void *)interp_handler(i->op);
+    v->eflags &= ~EFL_RF;
+    v->dr6_pending = 0;
+    v->shadow = SHADOW_NONE;
+    in->shared.hooks = 0;
+    in->shared.single = false;
+    uint32_t next = v->eip + i->length;
+    bool moved = ((interp_fn *)i->handler)(v, i);
+    if (!moved)
+        v->eip = next;
+    v->retired++;
+    if (v->dr6_pending)
+        trap(v, i, false);
+}
+
 /* --- many instructions --- */
 
 /* What interp_run() cannot do by blocks. */
@@ -148,9 +167,8 @@ static void run_blocks(struct vcpu *v, struct interp *in, enum interp_mode mode)
             return;
         }
         if (in->link)
-            *in->link = b;
+            *in->link = b->rec;
         in->link = NULL;
-        in->mark = b->rec;
         b->rec->fn(v, b->rec, v->eip, flags_pack(v->eflags), tlb);
     }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* interp.h: the interpreter: baseline engine, and executor of whatever the translator hands over. */
+/* interp.h: the interpreter: baseline engine, and executor of whatever the translator hands over.
+ */
 #ifndef RINGDOWN_RUNTIME_INTERP_H
 #define RINGDOWN_RUNTIME_INTERP_H
 
@@ -7,8 +8,8 @@
 #include "translator/insn.h"
 
 /* One handler an operation. On entry v->eip is the instruction's address. A handler that returns
- * normally has either left eip alone (the loop adds the length) or set v->eip itself, which it tells
- * by returning true. Faults leave by raise_*(). */
+ * normally has either left eip alone (the loop adds the length) or set v->eip itself, which it
+ * tells by returning true. Faults leave by raise_*(). */
 typedef bool interp_fn(struct vcpu *v, const struct insn *i);
 /* Handlers by operation; NULL where another part has it. */
 extern interp_fn *const interp_int_ops[OP_COUNT]; /* interp_*.c: integer, strings, near control */
@@ -22,6 +23,10 @@ void interp_destroy(struct interp *in);
  * request, with its registers showing how far it came). Clears and sets the interrupt shadow, takes
  * care of TF and breakpoints. Raises. */
 void interp_step(struct vcpu *v);
+/* The same for an instruction that was decoded before, when neither TF nor breakpoints nor
+ * alignment checks are on. `i` stays the caller's; its handler and thunk fields are the
+ * interpreter's. */
+void interp_execute(struct vcpu *v, struct insn *i);
 /* Executes instructions until v->request is nonzero, the vCPU halts or shuts down, or an interrupt
  * might now be deliverable (STI, POPF, IRET and kin that set IF). Raises. */
 void interp_run(struct vcpu *v);

@@ -77,6 +77,11 @@ static uint64_t pieces(uint32_t offset, uint32_t size)
     return (UINT64_MAX << first) & (UINT64_MAX >> (63 - last));
 }
 
+static struct interp_links *links(const struct interp_block *b)
+{
+    return (struct interp_links *)&b->rec[b->count];
+}
+
 static void kill_block(struct interp *in, struct interp_block *b)
 {
     struct interp_block **at = &in->hash[interp_hash((uint32_t)b->key)];
@@ -86,6 +91,17 @@ static void kill_block(struct interp *in, struct interp_block *b)
     b->key = BLOCK_DEAD;
     for (uint32_t n = 0; n < b->count; n++)
         b->rec[n].fn = interp_fast_leave;
+}
+
+/* Takes links to dead blocks out of the frame's others; only they can have any. */
+static void unlink_dead(struct interp_frame *f)
+{
+    for (struct interp_block *b = f->blocks; b; b = b->frame_next)
+        for (unsigned k = 0; k < 2; k++) {
+            const struct interp_rec **to = &links(b)->to[k];
+            if (*to && (*to)->fn == interp_fast_leave)
+                *to = NULL;
+        }
 }
 
 static void code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size)
@@ -106,7 +122,9 @@ static void code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t s
             at = &b->frame_next;
         }
     }
-    if (!f->blocks)
+    if (f->blocks)
+        unlink_dead(f);
+    else
         phys_unwatch(in->vcpu->machine->phys, gfn, PHYS_WATCH_INTERP);
 }
 
@@ -130,7 +148,7 @@ struct interp_block *interp_cache_find(struct interp *in, uint64_t key)
 
 static bool full(const struct interp *in)
 {
-    return in->rec_count + INTERP_BLOCK_RECS + 1 > INTERP_MAX_RECS ||
+    return in->rec_count + INTERP_BLOCK_RECS + 2 > INTERP_MAX_RECS ||
            in->block_count == INTERP_MAX_BLOCKS || in->frame_count == INTERP_MAX_FRAMES;
 }
 
@@ -143,7 +161,7 @@ static bool ends_block(const struct insn *i)
 static uint32_t decode_run(struct interp *in, struct interp_block *b, uint32_t first,
                            uint32_t avail, enum interp_mode mode, const uint8_t *code)
 {
-    uint32_t index = (uint32_t)(b - in->blocks), at = 0;
+    uint32_t at = 0;
     bool ended = false;
     while (!ended && b->count < INTERP_BLOCK_RECS) {
         struct insn *i = &in->insns[first + b->count];
@@ -151,12 +169,19 @@ static uint32_t decode_run(struct interp *in, struct interp_block *b, uint32_t f
         if (decode(in->decoder, code + at, left, mode != MODE_CODE16, i) != DECODE_OK)
             break;
         i->handler = (void *)interp_handler(i->op);
-        interp_fast_select(&b->rec[b->count++], i, mode, index);
+        interp_fast_select(&b->rec[b->count], i, mode);
+        b->rec[b->count].at = (uint8_t)b->count;
+        b->count++;
         at += i->length;
         ended = ends_block(i);
     }
-    if (!ended && b->count)
-        b->rec[b->count++] = (struct interp_rec){.fn = interp_fast_continue};
+    if (!ended && b->count) {
+        b->rec[b->count] = (struct interp_rec){.fn = interp_fast_continue, .at = (uint8_t)b->count};
+        b->count++;
+    }
+    *links(b) = (struct interp_links){
+        {NULL, NULL}
+    };
     return at;
 }
 
@@ -172,7 +197,7 @@ struct interp_block *interp_cache_build(struct interp *in, uint32_t gpa, enum in
     if (!b->count)
         return NULL;
     in->block_count++;
-    in->rec_count += b->count;
+    in->rec_count += b->count + 1;
     struct interp_frame *f = frame_get(in, in->a20 ? gpa >> 12 : gpa >> 12 & ~0x100u);
     b->frame_next = f->blocks;
     f->blocks = b;

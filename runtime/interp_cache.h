@@ -32,30 +32,37 @@ typedef void interp_fast_fn(struct vcpu *v, const struct interp_rec *r, uint32_t
 struct interp_rec {
     interp_fast_fn *fn;
     const struct insn *insn; /* NULL: the end of a block that just goes on */
-    union {
-        uint32_t disp;
-        uint32_t block; /* index of the block, for direct branches */
-    };
+    uint32_t disp;
     uint32_t imm;
     uint8_t length;
-    uint8_t a, b; /* registers, as byte offsets from v->gpr */
+    uint8_t at;          /* instructions before it in its block */
+    uint8_t a, b;        /* registers, as byte offsets from v->gpr */
+    uint8_t base, index; /* registers, as word offsets from v->gpr; REC_ZERO if absent */
     uint8_t scale;
-    uint16_t base, index; /* as a and b; REC_ZERO if absent */
+    uint8_t seg; /* of the memory operand */
 };
 _Static_assert(sizeof(struct interp_rec) == 32, "two records a cache line");
 
 /* An absent base or index register reads as zero from the base of CS, which is zero in MODE_FLAT;
  * the fast functions that compute addresses run only there. */
-#define REC_ZERO (offsetof(struct vcpu, seg[SEG_CS].base) - offsetof(struct vcpu, gpr))
-_Static_assert(REC_ZERO <= UINT16_MAX, "an offset in a record has 16 bits");
+#define REC_ZERO_OFFSET (offsetof(struct vcpu, seg[SEG_CS].base) - offsetof(struct vcpu, gpr))
+#define REC_ZERO        (REC_ZERO_OFFSET / 4)
+_Static_assert(REC_ZERO <= UINT8_MAX && REC_ZERO_OFFSET % 4 == 0, "a word offset has 8 bits");
+
+/* Follows the record that ends a block, in the place of one: successors on the same page, not taken
+ * and taken. While code of a page is executed that page stays where it is, so nothing needs to be
+ * looked up on the way. */
+struct interp_links {
+    const struct interp_rec *to[2];
+};
+_Static_assert(sizeof(struct interp_links) <= sizeof(struct interp_rec), "it has a record's place");
 
 struct interp_block {
     uint64_t key;   /* gpa, and the mode above bit 32; BLOCK_DEAD */
     uint32_t bytes; /* of guest code */
-    uint32_t count; /* of records, the ending one included */
+    uint32_t count; /* of records, the ending one included, the links not */
     struct interp_rec *rec;
     struct interp_block *hash_next, *frame_next;
-    struct interp_block *link[2]; /* successors on the same page: not taken, taken */
 };
 #define BLOCK_DEAD UINT64_MAX
 
@@ -88,10 +95,9 @@ struct interp {
     struct decoder *decoder;
 
     /* The run under way. */
-    const struct interp_rec *mark; /* v->retired counts all up to this record */
-    struct interp_block **link;    /* where to enter the next block found */
-    bool system;                   /* an instruction ran after which all may be different */
-    bool a20;                      /* as of the cached blocks */
+    const struct interp_rec **link; /* where to enter the next block found */
+    bool system;                    /* an instruction ran after which all may be different */
+    bool a20;                       /* as of the cached blocks */
 
     struct interp_rec *recs;
     struct insn *insns;
@@ -136,10 +142,9 @@ interp_fast_fn interp_fast_generic_end; /* by the full record's handler, then ba
 interp_fast_fn interp_fast_system;      /* the same; the machine's mode may be another after it */
 interp_fast_fn interp_fast_continue;    /* end of a block without a branch */
 /* Chooses a record's function and fills in what it needs. */
-void interp_fast_select(struct interp_rec *r, const struct insn *i, enum interp_mode mode,
-                        uint32_t block);
-interp_fast_fn *interp_fast_select_alu(const struct insn *i, bool flat);
+void interp_fast_select(struct interp_rec *r, const struct insn *i, enum interp_mode mode);
+interp_fast_fn *interp_fast_select_alu(const struct insn *i, bool mem, bool flat_mem);
 interp_fast_fn *interp_fast_select_control(struct interp_rec *r, const struct insn *i,
-                                           bool flat_mem, uint32_t block);
+                                           bool flat_mem);
 
 #endif

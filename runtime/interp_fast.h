@@ -32,15 +32,34 @@ static inline uint8_t fast_reg_offset(unsigned reg, unsigned size)
     return (uint8_t)(size == 1 ? (reg & 3) * 4 + (reg >> 2) : reg * 4);
 }
 
-static inline uint32_t fast_ea_base(const struct vcpu *v, const struct interp_rec *r)
+/* A base or index register. */
+static inline uint32_t fast_word(const struct vcpu *v, unsigned offset)
 {
-    return r->disp + FAST_REG(const uint32_t, r->base);
+    return *(const uint32_t *)((const uint8_t *)v->gpr + 4 * offset);
 }
 
-static inline uint32_t fast_ea_full(const struct vcpu *v, const struct interp_rec *r)
+/* The linear address of r's operand in three shapes; false if the full handler has to see to it. */
+static inline bool fast_ea_base(const struct vcpu *v, const struct interp_rec *r, uint32_t *la)
 {
-    return r->disp + FAST_REG(const uint32_t, r->base) +
-           FAST_REG(const uint32_t, r->index) * r->scale;
+    *la = r->disp + fast_word(v, r->base);
+    return true;
+}
+
+static inline bool fast_ea_full(const struct vcpu *v, const struct interp_rec *r, uint32_t *la)
+{
+    *la = r->disp + fast_word(v, r->base) + fast_word(v, r->index) * r->scale;
+    return true;
+}
+
+/* Through FS or GS, whose base may be anything as long as its limit is none. */
+static inline bool fast_ea_seg(const struct vcpu *v, const struct interp_rec *r, uint32_t *la)
+{
+    const uint32_t want = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_WRITE;
+    const struct segment *s = &v->seg[r->seg];
+    fast_ea_full(v, r, la);
+    *la += s->base;
+    return s->limit == 0xffffffffu &&
+           (s->attr & (want | SEG_ATTR_CODE | SEG_ATTR_DOWN | SEG_ATTR_NULL)) == want;
 }
 
 static inline uint8_t *fast_hit(struct tlb_entry *tlb, uint32_t la, unsigned n, enum access access)
@@ -54,52 +73,28 @@ static inline uint8_t *fast_hit(struct tlb_entry *tlb, uint32_t la, unsigned n, 
     return host;
 }
 
+/* Declares `host` for r's operand of n bytes, or leaves it to the full handler. */
+#define FAST_OPERAND(host, ea, n, access)                                                          \
+    uint32_t la_;                                                                                  \
+    if (INTERP_UNLIKELY(!ea(v, r, &la_)))                                                          \
+        FAST_SLOW();                                                                               \
+    uint8_t *host = fast_hit(tlb, la_, (n), (access));                                             \
+    if (INTERP_UNLIKELY(!host))                                                                    \
+    FAST_SLOW()
+
 /* Brings v up to date before record r. */
 static inline void fast_sync(struct vcpu *v, const struct interp_rec *r, uint32_t eip, uint32_t fl)
 {
-    struct interp *in = v->interp;
     v->eip = eip;
     v->eflags = flags_merge(v->eflags, fl);
-    v->retired += (uint64_t)(r - in->mark);
-    in->mark = r;
+    v->retired += r->at;
 }
 
-/* Into a block, after record r has been executed. */
-static inline void fast_enter(FAST_ARGS, const struct interp_block *b)
-{
-    struct interp *in = v->interp;
-    v->retired += (uint64_t)(r + 1 - in->mark);
-    in->mark = b->rec;
-    return b->rec->fn(v, b->rec, eip, fl, tlb);
-}
-
-/* To any address, after record r. */
-static inline void fast_goto(FAST_ARGS)
-{
-    struct interp *in = v->interp;
-    const struct tlb_entry *e = &tlb[eip >> 12 & (TLB_SIZE - 1)];
-    if (FAST_CHAIN && INTERP_LIKELY(e->tag[ACC_EXEC] == (eip & ~0xfffu) && !v->request)) {
-        uint32_t gpa = e->gfn << 12 | (eip & 0xfff);
-        const struct interp_block *b = in->hash[interp_hash(gpa)];
-        if (INTERP_LIKELY(b->key == interp_key(gpa, MODE_FLAT)))
-            return fast_enter(v, r, eip, fl, tlb, b);
-    }
-    return interp_fast_leave(v, r + 1, eip, fl, tlb);
-}
-
-/* To a fixed target. Blocks on one page are linked: while code of a page is executed, that page
- * stays where it is, so nothing has to be looked up. */
-static inline void fast_branch(FAST_ARGS, uint32_t target, unsigned taken)
-{
-    struct interp *in = v->interp;
-    struct interp_block *b = &in->blocks[r->block];
-    const struct interp_block *next = b->link[taken];
-    if (FAST_CHAIN && INTERP_LIKELY(next && next->key != BLOCK_DEAD && !v->request))
-        return fast_enter(v, r, target, fl, tlb, next);
-    if ((target ^ eip) >> 12)
-        return fast_goto(v, r, target, fl, tlb);
-    in->link = &b->link[taken];
-    return interp_fast_leave(v, r + 1, target, fl, tlb);
-}
+/* To the block at `to`, after r, which ends its own. */
+#define FAST_ENTER(to, target)                                                                     \
+    do {                                                                                           \
+        v->retired += r->at + 1u;                                                                  \
+        return (to)->fn(v, (to), (target), fl, tlb);                                               \
+    } while (0)
 
 #endif

@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* interp_fast_alu.c: fast functions for arithmetic on 32-bit and 8-bit operands.
  *
- * Forms: r register, i immediate, m memory; the destination comes first. Memory comes in two: with
- * a base register and a displacement only (b), and with everything (x). */
+ * Forms: r register, i immediate, m memory; the destination comes first. Memory comes in the three
+ * shapes of interp_fast.h: a base register and a displacement (b), everything (x), by FS or GS (s).
+ */
 #include "runtime/interp_fast.h"
 #include "runtime/interp_rotate.h"
 
 enum form {
     FORM_RR,
     FORM_RI,
-    FORM_RMB,
-    FORM_RMX,
-    FORM_MRB,
-    FORM_MRX,
-    FORM_MIB,
-    FORM_MIX,
-    FORM_COUNT
+    FORM_RM, /* three shapes each */
+    FORM_MR = FORM_RM + 3,
+    FORM_MI = FORM_MR + 3,
+    FORM_COUNT = FORM_MI + 3
 };
 
 /* Operations that store their result. */
@@ -23,9 +21,7 @@ enum form {
     static void name##_##form##w(FAST_ARGS)                                                        \
     {                                                                                              \
         uint32_t f = fl;                                                                           \
-        uint8_t *host = fast_hit(tlb, ea(v, r), sizeof(T), ACC_WRITE);                             \
-        if (INTERP_UNLIKELY(!host))                                                                \
-            FAST_SLOW();                                                                           \
+        FAST_OPERAND(host, ea, sizeof(T), ACC_WRITE);                                              \
         ops_poke(host, alu_##name##w(ops_peek(host, sizeof(T)), (b), &f), sizeof(T));              \
         FAST_NEXT(f);                                                                              \
     }
@@ -40,9 +36,7 @@ enum form {
     static void name##_##form##w(FAST_ARGS)                                                        \
     {                                                                                              \
         uint32_t f = fl;                                                                           \
-        const uint8_t *host = fast_hit(tlb, ea(v, r), sizeof(T), ACC_READ);                        \
-        if (INTERP_UNLIKELY(!host))                                                                \
-            FAST_SLOW();                                                                           \
+        FAST_OPERAND(host, ea, sizeof(T), ACC_READ);                                               \
         FAST_REG(T, r->a) = (T)alu_##name##w(FAST_REG(T, r->a), ops_peek(host, sizeof(T)), &f);    \
         FAST_NEXT(f);                                                                              \
     }
@@ -51,10 +45,13 @@ enum form {
     FAST_WRITE_REG(name, w, T, ri, r->imm)                                                         \
     FAST_WRITE_LOAD(name, w, T, rmb, fast_ea_base)                                                 \
     FAST_WRITE_LOAD(name, w, T, rmx, fast_ea_full)                                                 \
+    FAST_WRITE_LOAD(name, w, T, rms, fast_ea_seg)                                                  \
     FAST_WRITE_MEM(name, w, T, mrb, fast_ea_base, FAST_REG(T, r->b))                               \
     FAST_WRITE_MEM(name, w, T, mrx, fast_ea_full, FAST_REG(T, r->b))                               \
+    FAST_WRITE_MEM(name, w, T, mrs, fast_ea_seg, FAST_REG(T, r->b))                                \
     FAST_WRITE_MEM(name, w, T, mib, fast_ea_base, r->imm)                                          \
-    FAST_WRITE_MEM(name, w, T, mix, fast_ea_full, r->imm)
+    FAST_WRITE_MEM(name, w, T, mix, fast_ea_full, r->imm)                                          \
+    FAST_WRITE_MEM(name, w, T, mis, fast_ea_seg, r->imm)
 
 /* CMP and TEST. */
 #define FAST_ONLY_REG(name, w, T, form, b)                                                         \
@@ -68,9 +65,7 @@ enum form {
     static void name##_##form##w(FAST_ARGS)                                                        \
     {                                                                                              \
         uint32_t f = fl;                                                                           \
-        const uint8_t *host = fast_hit(tlb, ea(v, r), sizeof(T), ACC_READ);                        \
-        if (INTERP_UNLIKELY(!host))                                                                \
-            FAST_SLOW();                                                                           \
+        FAST_OPERAND(host, ea, sizeof(T), ACC_READ);                                               \
         uint32_t m = ops_peek(host, sizeof(T));                                                    \
         alu_##name##w((a), (b), &f);                                                               \
         FAST_NEXT(f);                                                                              \
@@ -80,10 +75,13 @@ enum form {
     FAST_ONLY_REG(name, w, T, ri, r->imm)                                                          \
     FAST_ONLY_MEM(name, w, T, rmb, fast_ea_base, FAST_REG(T, r->a), m)                             \
     FAST_ONLY_MEM(name, w, T, rmx, fast_ea_full, FAST_REG(T, r->a), m)                             \
+    FAST_ONLY_MEM(name, w, T, rms, fast_ea_seg, FAST_REG(T, r->a), m)                              \
     FAST_ONLY_MEM(name, w, T, mrb, fast_ea_base, m, FAST_REG(T, r->b))                             \
     FAST_ONLY_MEM(name, w, T, mrx, fast_ea_full, m, FAST_REG(T, r->b))                             \
+    FAST_ONLY_MEM(name, w, T, mrs, fast_ea_seg, m, FAST_REG(T, r->b))                              \
     FAST_ONLY_MEM(name, w, T, mib, fast_ea_base, m, r->imm)                                        \
-    FAST_ONLY_MEM(name, w, T, mix, fast_ea_full, m, r->imm)
+    FAST_ONLY_MEM(name, w, T, mix, fast_ea_full, m, r->imm)                                        \
+    FAST_ONLY_MEM(name, w, T, mis, fast_ea_seg, m, r->imm)
 
 #define FAST_BOTH(shape, name) shape(name, 32, uint32_t) shape(name, 8, uint8_t)
 FAST_BOTH(FAST_WRITE, add)
@@ -98,8 +96,8 @@ FAST_BOTH(FAST_ONLY, test)
 
 #define ROW_OF(name, w)                                                                            \
     {                                                                                              \
-        name##_rr##w, name##_ri##w, name##_rmb##w, name##_rmx##w, name##_mrb##w, name##_mrx##w,    \
-            name##_mib##w, name##_mix##w                                                           \
+        name##_rr##w, name##_ri##w, name##_rmb##w, name##_rmx##w, name##_rms##w, name##_mrb##w,    \
+            name##_mrx##w, name##_mrs##w, name##_mib##w, name##_mix##w, name##_mis##w              \
     }
 #define ROWS_OF(OP, name) [OP_##OP] = {ROW_OF(name, 8), ROW_OF(name, 32)}
 
@@ -120,9 +118,7 @@ static interp_fast_fn *const binary_fns[OP_COUNT][2][FORM_COUNT] = {
     static void name##_m32(FAST_ARGS)                                                              \
     {                                                                                              \
         uint32_t f = fl;                                                                           \
-        uint8_t *host = fast_hit(tlb, fast_ea_full(v, r), 4, ACC_WRITE);                           \
-        if (INTERP_UNLIKELY(!host))                                                                \
-            FAST_SLOW();                                                                           \
+        FAST_OPERAND(host, fast_ea_full, 4, ACC_WRITE);                                            \
         ops_poke(host, alu_##name##32(ops_peek(host, 4), &f), 4);                                  \
         FAST_NEXT(f);                                                                              \
     }
@@ -200,10 +196,10 @@ static const struct unary_fns unary_fns[OP_COUNT] = {
     [OP_NOT] = {not_r32, NULL   },
 };
 
-static interp_fast_fn *select_binary(const struct insn *i, bool flat)
+static interp_fast_fn *select_binary(const struct insn *i, bool mem)
 {
     unsigned k0 = i->opnd[0].kind, k1 = i->opnd[1].kind, size = i->opnd[0].size;
-    unsigned full = i->mem_index != 0xff;
+    unsigned shape = i->mem_seg > SEG_DS ? 2 : i->mem_index != 0xff;
     interp_fast_fn *const *row = binary_fns[i->op][size == 4];
     if (size == 2)
         return NULL;
@@ -211,14 +207,14 @@ static interp_fast_fn *select_binary(const struct insn *i, bool flat)
         return row[FORM_RR];
     if (k0 == OPND_REG && k1 == OPND_IMM)
         return row[FORM_RI];
-    if (!flat)
+    if (!mem)
         return NULL;
     if (k0 == OPND_REG && k1 == OPND_MEM)
-        return row[FORM_RMB + full];
+        return row[FORM_RM + shape];
     if (k0 == OPND_MEM && k1 == OPND_REG)
-        return row[FORM_MRB + full];
+        return row[FORM_MR + shape];
     if (k0 == OPND_MEM && k1 == OPND_IMM)
-        return row[FORM_MIB + full];
+        return row[FORM_MI + shape];
     return NULL;
 }
 
@@ -232,11 +228,12 @@ static interp_fast_fn *select_imul(const struct insn *i, bool flat)
     return imul_rr32;
 }
 
-/* NULL if there is none. `flat`: memory operands are allowed, and this one is in a flat segment. */
-interp_fast_fn *interp_fast_select_alu(const struct insn *i, bool flat)
+/* NULL if there is none. `mem`: a memory operand may be touched directly; `flat`: and its segment
+ * is flat. */
+interp_fast_fn *interp_fast_select_alu(const struct insn *i, bool mem, bool flat)
 {
     if (binary_fns[i->op][0][0])
-        return select_binary(i, flat);
+        return select_binary(i, mem);
     if (i->opnd[0].size != 4)
         return NULL;
     if (i->op == OP_IMUL2 || i->op == OP_IMUL3)

@@ -21,6 +21,7 @@ void interp_fast_generic(FAST_ARGS)
 {
     if (execute(v, r, eip, fl))
         return; /* a string operation that has not finished: it retires another time */
+    v->retired -= r->at;
     FAST_NEXT(flags_pack(v->eflags));
 }
 
@@ -43,26 +44,98 @@ void interp_fast_system(FAST_ARGS)
         v->retired++;
 }
 
-/* --- branches --- */
+/* --- from block to block --- */
+
+/* The loop goes on at `target`, after r. */
+static __attribute__((noinline)) void leave_after(struct vcpu *v, const struct interp_rec *r,
+                                                  uint32_t target, uint32_t fl,
+                                                  struct tlb_entry *tlb)
+{
+    (void)tlb;
+    fast_sync(v, r, target, fl);
+    v->retired++;
+}
+
+/* To any address, after r. */
+static inline void go_to(struct vcpu *v, const struct interp_rec *r, uint32_t target, uint32_t fl,
+                         struct tlb_entry *tlb)
+{
+    const struct tlb_entry *e = &tlb[target >> 12 & (TLB_SIZE - 1)];
+    if (FAST_CHAIN && INTERP_LIKELY(e->tag[ACC_EXEC] == (target & ~0xfffu) && !v->request)) {
+        uint32_t gpa = e->gfn << 12 | (target & 0xfff);
+        const struct interp_block *b = v->interp->hash[interp_hash(gpa)];
+        if (INTERP_LIKELY(b->key == interp_key(gpa, MODE_FLAT)))
+            FAST_ENTER(b->rec, target);
+    }
+    return leave_after(v, r, target, fl, tlb);
+}
+
+static inline struct interp_links *links(const struct interp_rec *r)
+{
+    return (struct interp_links *)(r + 1);
+}
+
+/* A fixed target that r is not linked to, or must not be followed now. `eip` is r's. */
+static inline void unlinked(struct vcpu *v, const struct interp_rec *r, uint32_t target,
+                            uint32_t fl, struct tlb_entry *tlb, uint32_t eip, unsigned taken)
+{
+    if ((target ^ eip) >> 12)
+        return go_to(v, r, target, fl, tlb);
+    v->interp->link = &links(r)->to[taken];
+    return leave_after(v, r, target, fl, tlb);
+}
+
+static __attribute__((noinline)) void unlinked_taken(struct vcpu *v, const struct interp_rec *r,
+                                                     uint32_t target, uint32_t fl,
+                                                     struct tlb_entry *tlb)
+{
+    return unlinked(v, r, target, fl, tlb, target - r->imm - r->length, 1);
+}
+
+static __attribute__((noinline)) void unlinked_next(struct vcpu *v, const struct interp_rec *r,
+                                                    uint32_t target, uint32_t fl,
+                                                    struct tlb_entry *tlb)
+{
+    return unlinked(v, r, target, fl, tlb, target - r->length, 0);
+}
+
+static inline void branch_taken(FAST_ARGS)
+{
+    const struct interp_rec *to = links(r)->to[1];
+    uint32_t target = eip + r->length + r->imm;
+    if (FAST_CHAIN && INTERP_LIKELY(to && !v->request))
+        FAST_ENTER(to, target);
+    return unlinked_taken(v, r, target, fl, tlb);
+}
+
+static inline void branch_next(FAST_ARGS)
+{
+    const struct interp_rec *to = links(r)->to[0];
+    uint32_t target = eip + r->length;
+    if (FAST_CHAIN && INTERP_LIKELY(to && !v->request))
+        FAST_ENTER(to, target);
+    return unlinked_next(v, r, target, fl, tlb);
+}
 
 /* Not an instruction: r - 1 was the last one. */
 void interp_fast_continue(FAST_ARGS)
 {
-    return fast_goto(v, r - 1, eip, fl, tlb);
+    return go_to(v, r - 1, eip, fl, tlb);
 }
+
+/* --- branches --- */
 
 static void jmp_rel(FAST_ARGS)
 {
-    return fast_branch(v, r, eip, fl, tlb, eip + r->length + r->imm, 1);
+    return branch_taken(v, r, eip, fl, tlb);
 }
 
 #define FAST_JCC(cc)                                                                               \
     static void jcc_##cc(FAST_ARGS)                                                                \
     {                                                                                              \
-        uint32_t next = eip + r->length;                                                           \
         if (flags_cond(fl, cc))                                                                    \
-            return fast_branch(v, r, eip, fl, tlb, next + r->imm, 1);                              \
-        return fast_branch(v, r, eip, fl, tlb, next, 0);                                           \
+            return branch_taken(v, r, eip, fl, tlb);                                               \
+        return branch_next(v, r, eip, fl, tlb);                                                    \
     }
 FAST_JCC(0)
 FAST_JCC(1)
@@ -87,13 +160,13 @@ static interp_fast_fn *const jcc_fns[16] = {
 
 static void call_rel(FAST_ARGS)
 {
-    uint32_t la = v->gpr[R_ESP] - 4, next = eip + r->length;
+    uint32_t la = v->gpr[R_ESP] - 4;
     uint8_t *host = fast_hit(tlb, la, 4, ACC_WRITE);
     if (INTERP_UNLIKELY(!host))
         return interp_fast_generic_end(v, r, eip, fl, tlb);
-    ops_poke(host, next, 4);
+    ops_poke(host, eip + r->length, 4);
     v->gpr[R_ESP] = la;
-    return fast_branch(v, r, eip, fl, tlb, next + r->imm, 1);
+    return branch_taken(v, r, eip, fl, tlb);
 }
 
 #define FAST_CALL_TO(name, TARGET)                                                                 \
@@ -106,7 +179,7 @@ static void call_rel(FAST_ARGS)
         TARGET;                                                                                    \
         ops_poke(host, eip + r->length, 4);                                                        \
         v->gpr[R_ESP] = la;                                                                        \
-        return fast_goto(v, r, target, fl, tlb);                                                   \
+        return go_to(v, r, target, fl, tlb);                                                       \
     }
 #define FAST_JMP_TO(name, TARGET)                                                                  \
     static void name(FAST_ARGS)                                                                    \
@@ -114,11 +187,13 @@ static void call_rel(FAST_ARGS)
         uint32_t target;                                                                           \
         (void)eip;                                                                                 \
         TARGET;                                                                                    \
-        return fast_goto(v, r, target, fl, tlb);                                                   \
+        return go_to(v, r, target, fl, tlb);                                                       \
     }
 #define TARGET_REG() target = FAST_REG(uint32_t, r->a)
 #define TARGET_MEM()                                                                               \
-    const uint8_t *from = fast_hit(tlb, fast_ea_full(v, r), 4, ACC_READ);                          \
+    uint32_t from_la;                                                                              \
+    fast_ea_full(v, r, &from_la);                                                                  \
+    const uint8_t *from = fast_hit(tlb, from_la, 4, ACC_READ);                                     \
     if (INTERP_UNLIKELY(!from))                                                                    \
         return interp_fast_generic_end(v, r, eip, fl, tlb);                                        \
     target = ops_peek(from, 4)
@@ -135,25 +210,22 @@ static void ret_32(FAST_ARGS)
     if (INTERP_UNLIKELY(!host))
         return interp_fast_generic_end(v, r, eip, fl, tlb);
     v->gpr[R_ESP] = la + 4 + r->imm;
-    return fast_goto(v, r, ops_peek(host, 4), fl, tlb);
+    return go_to(v, r, ops_peek(host, 4), fl, tlb);
 }
 
 /* For records of class CONTROL in flat mode. */
 interp_fast_fn *interp_fast_select_control(struct interp_rec *r, const struct insn *i,
-                                           bool flat_mem, uint32_t block)
+                                           bool flat_mem)
 {
     bool reg = i->opnd[0].kind == OPND_REG;
     if (i->opsize != 4)
         return interp_fast_generic_end;
     switch (i->op) {
     case OP_JCC:
-        r->block = block;
         return jcc_fns[i->cc];
     case OP_JMP:
-        r->block = block;
         return jmp_rel;
     case OP_CALL:
-        r->block = block;
         return call_rel;
     case OP_RET:
         r->imm = i->opnd[0].kind == OPND_IMM ? i->imm & 0xffff : 0;

@@ -30,18 +30,14 @@ static void mov_ri8(FAST_ARGS)
 #define FAST_LOAD(name, To, Via, ea)                                                               \
     static void name(FAST_ARGS)                                                                    \
     {                                                                                              \
-        const uint8_t *host = fast_hit(tlb, ea(v, r), sizeof(Via), ACC_READ);                      \
-        if (INTERP_UNLIKELY(!host))                                                                \
-            FAST_SLOW();                                                                           \
+        FAST_OPERAND(host, ea, sizeof(Via), ACC_READ);                                             \
         FAST_REG(To, r->a) = (To)(Via)ops_peek(host, sizeof(Via));                                 \
         FAST_NEXT(fl);                                                                             \
     }
 #define FAST_STORE(name, T, ea, value)                                                             \
     static void name(FAST_ARGS)                                                                    \
     {                                                                                              \
-        uint8_t *host = fast_hit(tlb, ea(v, r), sizeof(T), ACC_WRITE);                             \
-        if (INTERP_UNLIKELY(!host))                                                                \
-            FAST_SLOW();                                                                           \
+        FAST_OPERAND(host, ea, sizeof(T), ACC_WRITE);                                              \
         ops_poke(host, (value), sizeof(T));                                                        \
         FAST_NEXT(fl);                                                                             \
     }
@@ -52,9 +48,13 @@ static void mov_ri8(FAST_ARGS)
         FAST_NEXT(fl);                                                                             \
     }
 #define FAST_LOADS(name, To, Via)                                                                  \
-    FAST_LOAD(name##_b, To, Via, fast_ea_base) FAST_LOAD(name##_x, To, Via, fast_ea_full)
+    FAST_LOAD(name##_b, To, Via, fast_ea_base)                                                     \
+    FAST_LOAD(name##_x, To, Via, fast_ea_full)                                                     \
+    FAST_LOAD(name##_s, To, Via, fast_ea_seg)
 #define FAST_STORES(name, T, value)                                                                \
-    FAST_STORE(name##_b, T, fast_ea_base, value) FAST_STORE(name##_x, T, fast_ea_full, value)
+    FAST_STORE(name##_b, T, fast_ea_base, value)                                                   \
+    FAST_STORE(name##_x, T, fast_ea_full, value)                                                   \
+    FAST_STORE(name##_s, T, fast_ea_seg, value)
 
 FAST_LOADS(mov_rm32, uint32_t, uint32_t)
 FAST_LOADS(mov_rm16, uint16_t, uint16_t)
@@ -76,12 +76,16 @@ FAST_EXTEND(movsx_r16, int16_t)
 
 static void lea_b(FAST_ARGS)
 {
-    FAST_REG(uint32_t, r->a) = fast_ea_base(v, r);
+    uint32_t la;
+    fast_ea_base(v, r, &la);
+    FAST_REG(uint32_t, r->a) = la;
     FAST_NEXT(fl);
 }
 static void lea_x(FAST_ARGS)
 {
-    FAST_REG(uint32_t, r->a) = fast_ea_full(v, r);
+    uint32_t la;
+    fast_ea_full(v, r, &la);
+    FAST_REG(uint32_t, r->a) = la;
     FAST_NEXT(fl);
 }
 
@@ -127,10 +131,10 @@ FAST_PUSH(push_i32, r->imm)
 
 static void push_m32(FAST_ARGS)
 {
+    FAST_OPERAND(from, fast_ea_full, 4, ACC_READ);
     uint32_t la = v->gpr[R_ESP] - 4;
-    const uint8_t *from = fast_hit(tlb, fast_ea_full(v, r), 4, ACC_READ);
     uint8_t *to = fast_hit(tlb, la, 4, ACC_WRITE);
-    if (INTERP_UNLIKELY(!from || !to))
+    if (INTERP_UNLIKELY(!to))
         FAST_SLOW();
     ops_poke(to, ops_peek(from, 4), 4);
     v->gpr[R_ESP] = la;
@@ -161,59 +165,65 @@ static void leave_32(FAST_ARGS)
 
 /* --- selection --- */
 
-/* By operand size 1, 2, 4 as 0, 1, 2, then without and with an index register. */
-static interp_fast_fn *const load_fns[3][2] = {
-    {mov_rm8_b,  mov_rm8_x },
-    {mov_rm16_b, mov_rm16_x},
-    {mov_rm32_b, mov_rm32_x}
-};
-static interp_fast_fn *const store_fns[3][2] = {
-    {mov_mr8_b,  mov_mr8_x },
-    {mov_mr16_b, mov_mr16_x},
-    {mov_mr32_b, mov_mr32_x}
-};
-static interp_fast_fn *const store_imm_fns[3][2] = {
-    {mov_mi8_b,  mov_mi8_x },
-    {mov_mi16_b, mov_mi16_x},
-    {mov_mi32_b, mov_mi32_x}
-};
+/* The three shapes of fast_ea_*(). */
+enum shape { SHAPE_BASE, SHAPE_FULL, SHAPE_SEG, SHAPE_COUNT };
+#define SHAPES(name)                                                                               \
+    {                                                                                              \
+        name##_b, name##_x, name##_s                                                               \
+    }
+
+/* By operand size 1, 2, 4 as 0, 1, 2. */
+static interp_fast_fn *const load_fns[3][SHAPE_COUNT] = {SHAPES(mov_rm8), SHAPES(mov_rm16),
+                                                         SHAPES(mov_rm32)};
+static interp_fast_fn *const store_fns[3][SHAPE_COUNT] = {SHAPES(mov_mr8), SHAPES(mov_mr16),
+                                                          SHAPES(mov_mr32)};
+static interp_fast_fn *const store_imm_fns[3][SHAPE_COUNT] = {SHAPES(mov_mi8), SHAPES(mov_mi16),
+                                                              SHAPES(mov_mi32)};
 /* By signedness, then source size 1, 2 as 0, 1. */
 static interp_fast_fn *const extend_fns[2][2] = {
     {movzx_r8, movzx_r16},
     {movsx_r8, movsx_r16}
 };
-static interp_fast_fn *const extend_load_fns[2][2][2] = {
-    {{movzx_m8_b, movzx_m8_x}, {movzx_m16_b, movzx_m16_x}},
-    {{movsx_m8_b, movsx_m8_x}, {movsx_m16_b, movsx_m16_x}}
+static interp_fast_fn *const extend_load_fns[2][2][SHAPE_COUNT] = {
+    {SHAPES(movzx_m8), SHAPES(movzx_m16)},
+    {SHAPES(movsx_m8), SHAPES(movsx_m16)}
 };
 
-static interp_fast_fn *select_mov(const struct insn *i, bool flat)
+static enum shape shape_of(const struct insn *i)
+{
+    if (i->mem_seg > SEG_DS)
+        return SHAPE_SEG;
+    return i->mem_index == 0xff ? SHAPE_BASE : SHAPE_FULL;
+}
+
+/* `mem`: a memory operand may be touched directly. */
+static interp_fast_fn *select_mov(const struct insn *i, bool mem)
 {
     const struct opnd *to = &i->opnd[0], *from = &i->opnd[1];
-    unsigned full = i->mem_index != 0xff, size = to->size >> 1;
+    unsigned shape = i->has_mem ? shape_of(i) : SHAPE_BASE, size = to->size >> 1;
     if (to->kind == OPND_REG && from->kind == OPND_REG)
         return size == 2 ? mov_rr32 : size == 0 ? mov_rr8 : NULL;
     if (to->kind == OPND_REG && from->kind == OPND_IMM)
         return size == 2 ? mov_ri32 : size == 0 ? mov_ri8 : NULL;
-    if (!flat)
+    if (!mem)
         return NULL;
     if (to->kind == OPND_REG && from->kind == OPND_MEM)
-        return load_fns[size][full];
+        return load_fns[size][shape];
     if (to->kind == OPND_MEM && from->kind == OPND_REG)
-        return store_fns[size][full];
+        return store_fns[size][shape];
     if (to->kind == OPND_MEM && from->kind == OPND_IMM)
-        return store_imm_fns[size][full];
+        return store_imm_fns[size][shape];
     return NULL;
 }
 
-static interp_fast_fn *select_extend(const struct insn *i, bool flat)
+static interp_fast_fn *select_extend(const struct insn *i, bool mem)
 {
     unsigned sign = i->op == OP_MOVSX, size = i->opnd[1].size >> 1;
     if (i->opnd[0].size != 4 || size > 1)
         return NULL;
     if (i->opnd[1].kind == OPND_REG)
         return extend_fns[sign][size];
-    return flat ? extend_load_fns[sign][size][i->mem_index != 0xff] : NULL;
+    return mem ? extend_load_fns[sign][size][shape_of(i)] : NULL;
 }
 
 /* PUSH, POP, LEAVE; only in flat mode with a 32-bit operand. */
@@ -235,15 +245,16 @@ static interp_fast_fn *select_stack(const struct insn *i, bool flat_mem)
     }
 }
 
-/* `flat_mem`: a memory operand may be touched directly; `flat`: the stack may. */
-static interp_fast_fn *select_fn(const struct insn *i, bool flat_mem, bool flat)
+/* `flat`: the stack may be touched directly, and a memory operand if `mem`; if `flat_mem` it needs
+ * no segment base. */
+static interp_fast_fn *select_fn(const struct insn *i, bool mem, bool flat_mem, bool flat)
 {
     switch (i->op) {
     case OP_MOV:
-        return select_mov(i, flat_mem);
+        return select_mov(i, mem);
     case OP_MOVZX:
     case OP_MOVSX:
-        return select_extend(i, flat_mem);
+        return select_extend(i, mem);
     case OP_LEA:
         if (!flat || i->addrsize != 4 || i->opnd[0].size != 4)
             return NULL;
@@ -261,7 +272,7 @@ static interp_fast_fn *select_fn(const struct insn *i, bool flat_mem, bool flat)
     case OP_CMOVCC:
         return i->opnd[1].kind == OPND_REG && i->opnd[0].size == 4 ? cmovcc_rr32 : NULL;
     default:
-        return interp_fast_select_alu(i, flat_mem);
+        return interp_fast_select_alu(i, mem, flat_mem);
     }
 }
 
@@ -270,13 +281,11 @@ static uint8_t opnd_offset(const struct opnd *o)
     return o->kind == OPND_REG ? fast_reg_offset(o->reg, o->size) : 0;
 }
 
-void interp_fast_select(struct interp_rec *r, const struct insn *i, enum interp_mode mode,
-                        uint32_t block)
+void interp_fast_select(struct interp_rec *r, const struct insn *i, enum interp_mode mode)
 {
     bool flat = mode == MODE_FLAT;
-    /* a code segment is never writable and not always readable: CS goes the long way */
-    bool flat_mem = flat && i->has_mem && i->addrsize == 4 && i->mem_seg <= SEG_DS &&
-                    i->mem_seg != SEG_CS;
+    bool mem = flat && i->has_mem && i->addrsize == 4;
+    bool flat_mem = mem && i->mem_seg <= SEG_DS;
     *r = (struct interp_rec){
         .insn = i,
         .disp = (uint32_t)i->disp,
@@ -284,9 +293,10 @@ void interp_fast_select(struct interp_rec *r, const struct insn *i, enum interp_
         .length = i->length,
         .a = opnd_offset(&i->opnd[0]),
         .b = opnd_offset(&i->opnd[1]),
-        .base = i->mem_base == 0xff ? REC_ZERO : fast_reg_offset(i->mem_base, 4),
-        .index = i->mem_index == 0xff ? REC_ZERO : fast_reg_offset(i->mem_index, 4),
+        .base = i->mem_base == 0xff ? REC_ZERO : i->mem_base,
+        .index = i->mem_index == 0xff ? REC_ZERO : i->mem_index,
         .scale = i->mem_scale,
+        .seg = i->mem_seg,
     };
     if (i->op == OP_SETCC || i->op == OP_CMOVCC)
         r->imm = i->cc;
@@ -295,9 +305,9 @@ void interp_fast_select(struct interp_rec *r, const struct insn *i, enum interp_
     if (interp_changes_mode(i->op))
         r->fn = interp_fast_system;
     else if (i->info->cls == CLASS_CONTROL)
-        r->fn = flat ? interp_fast_select_control(r, i, flat_mem, block) : interp_fast_generic_end;
+        r->fn = flat ? interp_fast_select_control(r, i, flat_mem) : interp_fast_generic_end;
     else
-        r->fn = select_fn(i, flat_mem, flat);
+        r->fn = select_fn(i, mem, flat_mem, flat);
     if (!r->fn)
         r->fn = interp_fast_generic;
 }
