@@ -68,7 +68,7 @@ static void put_pointer(struct builder *b, size_t target)
 static size_t begin_table(struct builder *b, const char *signature, uint8_t revision)
 {
     struct aml *a = &b->out;
-    while (a->len % 16)
+    while (!a->full && a->len % 16)
         aml_byte(a, 0);
     size_t start = a->len;
     aml_bytes(a, signature, 4);
@@ -446,7 +446,7 @@ static void loader_name(struct aml *a, const char *name)
 
 static void loader_pad(struct aml *a)
 {
-    while (a->len % ENTRY_SIZE)
+    while (!a->full && a->len % ENTRY_SIZE)
         aml_byte(a, 0);
 }
 
