@@ -13,6 +13,7 @@
 #include "runtime/bt.h"
 
 #include "runtime/bt_state.h"
+#include "runtime/exception.h"
 #include "runtime/interp.h"
 #include "devices/device.h"
 #include "runtime/machine.h"
@@ -59,7 +60,8 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
         return NULL;
     struct cache_client client = {watch, unwatch, bt};
     bt->v = v;
-    bt->mode_id = bt->return_mode = -1;
+    bt->mode_id = bt->returns[0].mode = bt->returns[1].mode = -1;
+    bt->last_id[0] = bt->last_id[1] = -1;
     bt->views = views_create(v, error);
     if (bt->views)
         bt->cache = cache_create(cache_size, &client, error);
@@ -105,41 +107,78 @@ static void load_view(struct bt *bt)
     bt->gs_loaded = v->hot.view;
 }
 
-/* Host return addresses from before an invalidation, or from another mode, may not be used. */
-static void check_return_stack(struct bt *bt)
+/* Each privilege has its stack of host return addresses, so that a system call leaves the user's
+ * predictions in place. Addresses from before an invalidation, or from another mode, may not be
+ * used. */
+static void load_return_stack(struct bt *bt)
 {
+    unsigned side = bt->v->cpl == 3;
     uint64_t epoch = cache_epoch(bt->cache);
-    if (bt->epoch == epoch && bt->return_mode == bt->mode_id)
+    if (side != bt->return_side) {
+        bt->returns[bt->return_side].sp = bt->v->hot.return_sp;
+        bt->v->hot.return_sp = bt->returns[side].sp;
+        bt->return_side = side;
+    }
+    struct return_state *r = &bt->returns[side];
+    if (r->epoch == epoch && r->mode == bt->mode_id)
         return;
-    bt->epoch = epoch;
-    bt->return_mode = bt->mode_id;
-    bt->v->hot.return_sp = bt_stack_base(bt);
+    r->epoch = epoch;
+    r->mode = bt->mode_id;
+    bt->v->hot.return_sp = bt_stack_base(bt, side);
 }
 
-static void enter(struct bt *bt, struct entry at)
+/* One entry in so many is timed, and stands for the others. */
+#define TIMED_EVERY 64u
+
+static void timed_switch(struct bt *bt, uint64_t host)
+{
+    if (++bt->switches % TIMED_EVERY) {
+        bt_switch(bt->v, host);
+        return;
+    }
+    uint64_t start = __rdtsc();
+    bt_switch(bt->v, host);
+    bt->ticks_translated += (__rdtsc() - start) * TIMED_EVERY;
+}
+
+static void enter(struct bt *bt, uint64_t host)
 {
     struct vcpu *v = bt->v;
     load_view(bt);
-    check_return_stack(bt);
+    load_return_stack(bt);
+    if (bt->devices_ran) {
+        v->hot.irq_hint = machine_interrupt_line(v->machine);
+        bt->devices_ran = false;
+    }
     v->hot.vif = v->eflags & EFL_IF;
     v->hot.vflags = v->eflags & ~(EFL_HOST | EFL_IF | EFL_RF);
     v->hot.host_flags = v->eflags & EFL_HOST;
-    v->hot.irq_hint = machine_interrupt_line(v->machine);
     v->hot.jump_tag = (uint64_t)bt->mode_id << 32;
-    uint64_t start = __rdtsc();
-    bt_switch(v, (uint64_t)cache_code(bt->cache)->rx + at.host);
-    bt->ticks_translated += __rdtsc() - start;
+    timed_switch(bt, host);
     v->eflags = (v->hot.host_flags & EFL_HOST) | v->hot.vif | v->hot.vflags | EFL_ONE;
-    v->machine->stats.dispatches++;
 }
 
 /* --- exits --- */
 
-/* Whether the loop has something to do before more guest code runs. */
-static bool must_return(const struct vcpu *v)
+/* What follows an exit. */
+enum next {
+    NEXT_RETURN, /* the loop has something to do */
+    NEXT_ENTER, /* bt->at holds the host address; nothing that translation depends on has changed */
+    NEXT_LOOKUP, /* look at everything afresh */
+};
+
+/* Whether the loop has something to do before more guest code runs. The interrupt line moves only
+ * when devices run. */
+static bool must_return(struct bt *bt)
 {
-    return atomic_load_explicit(&v->request, memory_order_relaxed) || v->halted || v->shutdown ||
-           ((v->eflags & EFL_IF) && machine_interrupt_line(v->machine));
+    struct vcpu *v = bt->v;
+    if (atomic_load_explicit(&v->request, memory_order_relaxed) || v->halted || v->shutdown)
+        return true;
+    if (bt->devices_ran) {
+        v->hot.irq_hint = machine_interrupt_line(v->machine);
+        bt->devices_ran = false;
+    }
+    return (v->eflags & EFL_IF) && v->hot.irq_hint;
 }
 
 static void dump_exit(const struct bt *bt, const char *why, uint32_t eip)
@@ -149,33 +188,32 @@ static void dump_exit(const struct bt *bt, const char *why, uint32_t eip)
                 bt->v->gpr[R_ESP], bt->v->cpl, bt->v->cr3);
 }
 
-/* Executes the instruction at EIP in the interpreter; then the place to go on: behind it in the
- * same block if that still holds, else block NULL for a lookup. */
-static struct entry step(struct bt *bt, struct block *in)
+static uint64_t host_address(struct bt *bt, uint32_t offset)
 {
-    struct vcpu *v = bt->v;
-    uint64_t epoch = cache_epoch(bt->cache);
-    int mode = bt->mode_id;
-    interp_step(v);
-    if (!in || cache_epoch(bt->cache) != epoch || !bt_update_mode(bt) || bt->mode_id != mode)
-        return (struct entry){0};
-    return cache_entry_in(bt->cache, in, v->eip);
+    return (uint64_t)cache_code(bt->cache)->rx + offset;
 }
 
-static struct entry exit_branch(struct bt *bt, uint32_t id)
+static enum next go_to(struct bt *bt, struct entry to)
+{
+    if (!to.block)
+        return NEXT_LOOKUP;
+    bt->at = host_address(bt, to.host);
+    return NEXT_ENTER;
+}
+
+static enum next exit_branch(struct bt *bt, struct exit_record *x)
 {
     struct vcpu *v = bt->v;
-    struct exit_record *x = cache_exit(bt->cache, id);
     uint64_t flushes = cache_counters(bt->cache)->flushes;
     v->eip = x->eip;
     v->machine->stats.exit_link++;
     struct entry to = bt_lookup(bt, v->eip);
     if (to.block && cache_counters(bt->cache)->flushes == flushes && x->from->valid)
         cache_link(bt->cache, x, to);
-    return to;
+    return go_to(bt, to);
 }
 
-static struct entry exit_indirect(struct bt *bt)
+static enum next exit_indirect(struct bt *bt)
 {
     struct vcpu *v = bt->v;
     v->eip = v->hot.exit_eip;
@@ -183,58 +221,146 @@ static struct entry exit_indirect(struct bt *bt)
     struct entry to = bt_lookup(bt, v->eip);
     if (to.block)
         cache_jump_enter(bt->cache, v->eip, to);
-    return to;
+    return go_to(bt, to);
 }
 
-static struct entry exit_callout(struct bt *bt, uint32_t id)
+/* Instructions after which the mode is what it was and only the registers have changed. */
+static bool keeps_mode(unsigned op)
+{
+    switch (op) {
+    case OP_MOV_TO_SEG:
+    case OP_POP_SEG:
+    case OP_LDS:
+    case OP_LES:
+    case OP_LFS:
+    case OP_LGS:
+    case OP_LSS:
+    case OP_MOV_TO_CR:
+    case OP_LMSW:
+    case OP_CLTS:
+    case OP_POPF:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static bool runs_devices(unsigned op)
+{
+    return op == OP_IN || op == OP_OUT || op == OP_INS || op == OP_OUTS || op == OP_WRMSR;
+}
+
+static _Noreturn void exit_guest_fault(struct bt *bt)
 {
     struct vcpu *v = bt->v;
-    const struct exit_record *x = cache_exit(bt->cache, id);
+    v->eip = v->hot.exit_eip;
+    v->machine->stats.exit_fault++;
+    dump_exit(bt, "guest-pf", v->eip);
+    bt->served = bt->guest_fault;
+    bt->served_eip = v->eip;
+    raise_pf(v, bt->guest_fault.la, bt->guest_fault.error);
+}
+
+/* After IRET: back at an instruction that had a page fault, its page is mapped now. */
+static void prefill_after_fault(struct bt *bt)
+{
+    struct vcpu *v = bt->v;
+    if (v->eip != bt->served_eip)
+        return;
+    bt->served_eip = 0;
+    views_prefill(bt->views, bt->served.la, v->cpl == 3);
+}
+
+/* An instruction for the interpreter, decoded when its block was made. */
+static enum next exit_callout(struct bt *bt, const struct exit_record *x)
+{
+    struct vcpu *v = bt->v;
+    uint64_t epoch = cache_epoch(bt->cache);
+    int mode = bt->mode_id;
+    uint32_t resume = x->host, next_eip = x->eip + (x->insn ? x->insn->length : 0);
+    unsigned op = x->insn ? x->insn->op : (unsigned)OP_COUNT;
     v->eip = x->eip;
     v->machine->stats.exit_callout++;
     dump_exit(bt, "callout", v->eip);
-    return step(bt, x->host ? x->from : NULL);
+    if (x->insn) {
+        bt->devices_ran |= runs_devices(op);
+        interp_execute(v, x->insn);
+    } else {
+        bt->devices_ran = true;
+        interp_step(v);
+    }
+    if (op == OP_IRET && bt->served_eip)
+        prefill_after_fault(bt);
+    if (must_return(bt))
+        return NEXT_RETURN;
+    if (!resume || v->eip != next_eip || v->shadow || cache_epoch(bt->cache) != epoch)
+        return NEXT_LOOKUP;
+    if (!keeps_mode(op) && (!bt_update_mode(bt) || bt->mode_id != mode))
+        return NEXT_LOOKUP;
+    bt->at = host_address(bt, resume);
+    return NEXT_ENTER;
 }
 
-/* Serves the exit just taken. True to go on in translated code at *next (block NULL: look up). */
-static bool serve(struct bt *bt, struct entry *next)
+/* The instruction at EIP could not have its memory mapped. */
+static enum next exit_fault(struct bt *bt)
 {
     struct vcpu *v = bt->v;
-    *next = (struct entry){0};
+    uint64_t epoch = cache_epoch(bt->cache);
+    int mode = bt->mode_id;
+    v->eip = v->hot.exit_eip;
+    v->machine->stats.exit_fault++;
+    bt->devices_ran = true;
+    dump_exit(bt, "fault", v->eip);
+    interp_step(v);
+    if (must_return(bt))
+        return NEXT_RETURN;
+    if (v->shadow || cache_epoch(bt->cache) != epoch || !bt_update_mode(bt) || bt->mode_id != mode)
+        return NEXT_LOOKUP;
+    return go_to(bt, cache_entry_in(bt->cache, bt->faulted, v->eip));
+}
+
+static enum next serve(struct bt *bt)
+{
+    struct vcpu *v = bt->v;
     switch (v->hot.exit_id) {
     case EXIT_ID_KICK:
         v->eip = v->hot.exit_eip;
         v->machine->stats.exit_interrupt++;
-        return false;
+        return NEXT_RETURN;
     case EXIT_ID_FAULT:
-        v->eip = v->hot.exit_eip;
-        v->machine->stats.exit_fault++;
-        dump_exit(bt, "fault", v->eip);
-        *next = step(bt, bt->faulted);
-        return !must_return(v);
+        return exit_fault(bt);
+    case EXIT_ID_GUEST:
+        exit_guest_fault(bt);
     case EXIT_ID_INDIRECT:
-        *next = exit_indirect(bt);
-        return true;
-    default:
-        if (cache_exit(bt->cache, v->hot.exit_id)->kind == EXIT_BRANCH) {
-            *next = exit_branch(bt, v->hot.exit_id);
-            return true;
-        }
-        *next = exit_callout(bt, v->hot.exit_id);
-        return !must_return(v);
+        return exit_indirect(bt);
+    default: {
+        struct exit_record *x = cache_exit(bt->cache, v->hot.exit_id);
+        return x->kind == EXIT_BRANCH ? exit_branch(bt, x) : exit_callout(bt, x);
+    }
     }
 }
 
 /* Code that is not translated in this state, or an instruction that cannot be. */
-static bool interpret(struct bt *bt)
+static enum next interpret(struct bt *bt)
 {
+    bt->devices_ran = true;
     interp_step(bt->v);
-    return !must_return(bt->v);
+    return must_return(bt) ? NEXT_RETURN : NEXT_LOOKUP;
 }
 
-static bool translatable(struct bt *bt)
+static enum next look_up(struct bt *bt)
 {
-    return !bt->v->shadow && !debug_active(bt->v) && bt_update_mode(bt);
+    struct vcpu *v = bt->v;
+    if (v->shadow || debug_active(v) || !bt_update_mode(bt))
+        return interpret(bt);
+    bt->at = cache_jump_find(bt->cache, v->eip, (unsigned)bt->mode_id);
+    if (bt->at)
+        return NEXT_ENTER;
+    struct entry to = bt_lookup(bt, v->eip);
+    if (!to.block)
+        return interpret(bt);
+    cache_jump_enter(bt->cache, v->eip, to);
+    return go_to(bt, to);
 }
 
 static void note_recent(struct bt *bt, uint32_t eip)
@@ -245,24 +371,18 @@ static void note_recent(struct bt *bt, uint32_t eip)
 void bt_run(struct vcpu *v)
 {
     struct bt *bt = v->bt;
-    while (!atomic_load_explicit(&v->request, memory_order_relaxed)) {
-        if (!translatable(bt)) {
-            if (!interpret(bt))
+    enum next next = NEXT_LOOKUP;
+    bt->devices_ran = true;
+    while (next != NEXT_RETURN) {
+        if (next == NEXT_LOOKUP) {
+            if (atomic_load_explicit(&v->request, memory_order_relaxed))
                 return;
+            next = look_up(bt);
             continue;
         }
-        struct entry at = bt_lookup(bt, v->eip);
-        if (!at.block) {
-            if (!interpret(bt))
-                return;
-            continue;
-        }
-        do {
-            note_recent(bt, v->eip);
-            enter(bt, at);
-            if (!serve(bt, &at))
-                return;
-        } while (at.block && translatable(bt));
+        note_recent(bt, v->eip);
+        enter(bt, bt->at);
+        next = serve(bt);
     }
 }
 
@@ -311,6 +431,7 @@ void bt_collect_stats(struct bt *bt)
     s->inv_write = c->inv_write;
     s->inv_remap = c->inv_remap;
     s->flushes = c->flushes;
+    s->dispatches = bt->switches;
     s->time_translator = ticks_to_ns(bt, bt->ticks_translator);
     s->time_translated = ticks_to_ns(bt, bt->ticks_translated);
 }

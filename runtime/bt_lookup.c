@@ -17,27 +17,37 @@ static enum space space_of(const struct mode *m)
     return m->cpl == 3 ? SPACE_USER : SPACE_SUPERVISOR;
 }
 
+static void intern_mode(struct bt *bt)
+{
+    bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
+    if (bt->mode_id < 0) {
+        cache_flush(bt->cache);
+        bt->last_id[0] = bt->last_id[1] = -1;
+        bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
+    }
+    unsigned side = bt->mode.cpl == 3;
+    bt->last[side] = bt->mode;
+    bt->last_id[side] = bt->mode_id;
+}
+
 /* Recomputes the mode after the interpreter has run. False if code is not translated in it. */
 bool bt_update_mode(struct bt *bt)
 {
-    struct mode now;
-    if (!mode_from_vcpu(bt->v, &now))
+    unsigned side = bt->v->cpl == 3;
+    if (!mode_from_vcpu(bt->v, &bt->mode))
         return false;
-    if (bt->mode_id >= 0 && !memcmp(&now, &bt->mode, sizeof(now)))
-        return true;
-    bt->mode = now;
-    bt->mode_id = cache_mode_id(bt->cache, &now);
-    if (bt->mode_id < 0) {
-        cache_flush(bt->cache);
-        bt->mode_id = cache_mode_id(bt->cache, &now);
-    }
+    if (bt->last_id[side] >= 0 && !memcmp(&bt->mode, &bt->last[side], sizeof(bt->mode)))
+        bt->mode_id = bt->last_id[side];
+    else
+        intern_mode(bt);
     return true;
 }
 
 static void flush(struct bt *bt)
 {
     cache_flush(bt->cache);
-    bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
+    bt->last_id[0] = bt->last_id[1] = -1;
+    intern_mode(bt);
 }
 
 /* The active page of `la`, made so if the guest's tables allow its execution; NULL if it is not

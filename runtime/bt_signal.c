@@ -80,8 +80,8 @@ void bt_kicked(struct bt *bt, void *ucontext)
     leave_or_step(bt, regs_of(ucontext));
 }
 
-/* Hands the guest instruction at the interrupted PC to the interpreter. */
-static bool emulate(struct bt *bt, greg_t *regs)
+/* Leaves with the guest instruction at the interrupted PC not executed. */
+static bool leave_before(struct bt *bt, greg_t *regs, uint32_t id)
 {
     uint64_t pc = (uint64_t)regs[REG_RIP];
     struct block *b = cache_block_at(bt->cache, pc);
@@ -92,7 +92,7 @@ static bool emulate(struct bt *bt, greg_t *regs)
     if (!m)
         return false;
     bt->faulted = b;
-    leave(bt, regs, EXIT_ID_FAULT, b->eip + m->guest);
+    leave(bt, regs, id, b->eip + m->guest);
     return true;
 }
 
@@ -100,16 +100,19 @@ static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
 {
     uint64_t hva = (uint64_t)info->si_addr;
     if (bt_stack_overflow(bt, hva)) {
-        regs[REG_RSP] = (greg_t)bt_stack_base(bt);
+        regs[REG_RSP] = (greg_t)bt_stack_base(bt, bt->return_side);
         return true;
     }
     if (!in_cache(bt, (uint64_t)regs[REG_RIP]))
         return false;
-    switch (views_handle_fault(bt->views, hva, regs[REG_ERR] & PF_ERROR_WRITE)) {
+    bool write = regs[REG_ERR] & PF_ERROR_WRITE;
+    switch (views_handle_fault(bt->views, hva, write, &bt->guest_fault)) {
     case VIEW_FILLED:
         return true;
+    case VIEW_GUEST:
+        return leave_before(bt, regs, EXIT_ID_GUEST);
     case VIEW_EMULATE:
-        return emulate(bt, regs);
+        return leave_before(bt, regs, EXIT_ID_FAULT);
     default:
         return false;
     }
@@ -124,5 +127,5 @@ bool bt_host_fault(struct bt *bt, int signo, void *siginfo, void *ucontext)
     }
     if (signo == SIGSEGV && regs[REG_TRAPNO] == TRAP_PAGE_FAULT)
         return page_fault(bt, siginfo, regs);
-    return in_cache(bt, (uint64_t)regs[REG_RIP]) && emulate(bt, regs);
+    return in_cache(bt, (uint64_t)regs[REG_RIP]) && leave_before(bt, regs, EXIT_ID_FAULT);
 }

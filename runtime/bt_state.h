@@ -7,6 +7,7 @@
 #include "translator/cache.h"
 #include "translator/translate.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #define BT_RECENT 16u
@@ -16,16 +17,28 @@ struct bt {
     struct cache *cache;
     struct translator *translator;
     struct views *views;
-    struct mode mode; /* of the last dispatch */
-    int mode_id;      /* -1: not interned since the last flush */
-    uint64_t gs_loaded;
-    uint64_t epoch; /* of the cache, when return_sp was last good */
-    int return_mode;
+    struct mode mode;    /* of the last dispatch */
+    int mode_id;         /* -1: not interned since the last flush */
+    struct mode last[2]; /* the last mode of each privilege, and its id (-1: none) */
+    int last_id[2];
+    uint64_t at;      /* host address to enter next */
+    bool devices_ran; /* the interrupt line may have moved since hot.irq_hint was read */
+    uint64_t gs_loaded, switches;
+    struct return_state {
+        uint64_t sp, epoch; /* cache epoch in which sp was last good */
+        int mode;
+    } returns[2];          /* by privilege */
+    unsigned return_side;  /* whose pointer is in hot.return_sp */
     uint8_t *return_stack; /* between two guard pages */
     size_t return_size;
     uint64_t born_ticks, born_ns;
     uint64_t ticks_translator, ticks_translated;
-    struct block *faulted; /* block of the instruction of an EXIT_ID_FAULT */
+    struct block *faulted;               /* block of the instruction of an EXIT_ID_FAULT */
+    struct view_guest_fault guest_fault; /* of an EXIT_ID_GUEST */
+    /* The last guest page fault: when the guest returns to the instruction, its page is mapped
+     * before it can fault again. */
+    struct view_guest_fault served;
+    uint32_t served_eip;
     FILE *dump_exits;
     uint32_t recent[BT_RECENT];
     unsigned recent_at;
@@ -34,6 +47,7 @@ struct bt {
 /* Exit ids that are no records. */
 #define EXIT_ID_INDIRECT 0xffffffffu
 #define EXIT_ID_FAULT    0xfffffffeu /* at hot.exit_eip; the interpreter executes the instruction */
+#define EXIT_ID_GUEST    0xfffffffcu /* guest page fault of the instruction at hot.exit_eip */
 #define EXIT_ID_KICK     0xfffffffdu /* before the instruction at hot.exit_eip */
 
 /* switch.S */
@@ -48,10 +62,10 @@ bool bt_update_mode(struct bt *bt);
 void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg);
 void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size);
 
-/* bt_stack.c: the stack of host return addresses. */
+/* bt_stack.c: the stacks of host return addresses, one a privilege. */
 int bt_stack_create(struct bt *bt);
 void bt_stack_destroy(struct bt *bt);
-uint64_t bt_stack_base(const struct bt *bt);
+uint64_t bt_stack_base(const struct bt *bt, unsigned side);
 /* Writes the sentinels that returns without a call land on. */
 void bt_stack_seal(struct bt *bt);
 /* Whether a host fault at `hva` means that the stack has run out. */

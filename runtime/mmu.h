@@ -19,7 +19,7 @@ struct walk {
     bool writable;  /* at the privilege asked for */
     bool user;      /* U/S of the whole path */
     bool dirty;     /* D is set */
-    bool accessed;  /* A is set, in the leaf */
+    bool accessed;  /* A is set at every level */
     bool global;    /* G and CR4.PGE */
     bool nx;
     uint32_t page_size; /* bytes covered by the leaf: 4 KiB, 2 MiB or 4 MiB */

@@ -156,6 +156,16 @@ static void path_commit(struct vcpu *v, struct path *p, enum access access)
     p->leaf = p->large ? p->pde.value : p->pte.value;
 }
 
+/* With A20 closed, neighbours of 1 MiB fall onto each other: nothing but single pages is told. */
+static struct walk walk_gate(const struct vcpu *v, struct walk w)
+{
+    if (!phys_a20(v->machine->phys)) {
+        w.gpa = phys_gate(v->machine->phys, w.gpa);
+        w.page_size = SMALL_4K;
+    }
+    return w;
+}
+
 static struct walk walk_identity(uint32_t la)
 {
     return (struct walk){.ok = true,
@@ -169,7 +179,7 @@ static struct walk walk_identity(uint32_t la)
 struct walk mmu_walk(struct vcpu *v, uint32_t la, enum access access, bool user, bool commit)
 {
     if (!(v->cr0 & CR0_PG))
-        return walk_identity(la);
+        return walk_gate(v, walk_identity(la));
     struct path path = {0};
     int missing = v->cr4 & CR4_PAE ? path_find_pae(v, la, &path) : path_find_32(v, la, &path);
     struct walk w = {.error = access_error(v, access, user)};
@@ -188,7 +198,7 @@ struct walk mmu_walk(struct vcpu *v, uint32_t la, enum access access, bool user,
     w.writable = path_allows(v, &path, ACC_WRITE, user);
     w.user = path.perm & PTE_U;
     w.dirty = path.leaf & PTE_D;
-    w.accessed = path.leaf & PTE_A;
+    w.accessed = path.leaf & path.pde.value & PTE_A;
     w.global = (path.leaf & PTE_G) && (v->cr4 & CR4_PGE);
     w.nx = path.nx;
     w.page_size = path.size;

@@ -556,7 +556,8 @@ static bool fill(struct views *w, struct view *view, uint32_t la, const struct w
     return map_small(w, view, la, walk, writable);
 }
 
-enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write)
+enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write,
+                                   struct view_guest_fault *fault)
 {
     uint64_t offset = hva - w->base;
     struct stats *stats = stats_of(w);
@@ -571,7 +572,8 @@ enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write)
     struct walk walk = mmu_walk(w->v, la, write ? ACC_WRITE : ACC_READ, view->user, true);
     if (!walk.ok) {
         stats->fault_guest++;
-        return VIEW_EMULATE;
+        *fault = (struct view_guest_fault){la, walk.error};
+        return VIEW_GUEST;
     }
     if (fill(w, view, la, &walk, write))
         return VIEW_FILLED;

@@ -29,10 +29,14 @@ uint64_t views_current(struct views *w, bool user);
 enum view_fault {
     VIEW_NOT_MINE, /* not in any view */
     VIEW_FILLED,   /* mapped: retry the host instruction */
-    VIEW_EMULATE,  /* let the interpreter execute the instruction: MMIO, code page, guard, guest #PF
-                    */
+    VIEW_GUEST,    /* a guest page fault: linear address and error code in *fault */
+    VIEW_EMULATE,  /* let the interpreter execute the instruction: MMIO, code page, guard */
 };
-enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write);
+struct view_guest_fault {
+    uint32_t la, error;
+};
+enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write,
+                                   struct view_guest_fault *fault);
 
 /* Maps the page of `la` if the guest's tables allow it, before it is touched (after a guest page
  * fault has been served). Never faults, sets A as a speculative access may. */

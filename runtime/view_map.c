@@ -10,6 +10,7 @@
 
 #define RMAP_BUCKETS 16384u
 #define NIL          UINT32_MAX
+#define POPULATE_MAX 16u
 
 struct rmap_entry {
     uint32_t gfn, page, next;
@@ -114,8 +115,10 @@ int view_map_run(struct view *w, struct rmap *r, uint32_t page, uint32_t count, 
 {
     struct slot *s = slot_of(w, page);
     int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *p = mmap(page_address(w, page), (size_t)count << 12, prot, MAP_SHARED | MAP_FIXED, memfd,
-                   offset);
+    /* A few pages are about to be touched: a host fault each would cost more. */
+    int populate = count <= POPULATE_MAX ? MAP_POPULATE : 0;
+    void *p = mmap(page_address(w, page), (size_t)count << 12, prot,
+                   MAP_SHARED | MAP_FIXED | populate, memfd, offset);
     if (p == MAP_FAILED)
         return -errno;
     for (uint32_t i = 0; i < count; i++) {

@@ -15,6 +15,7 @@
 enum space { SPACE_SUPERVISOR, SPACE_USER, SPACE_COUNT };
 
 struct block;
+struct insn;
 
 /* A guest page that holds translated code: one linear page backed by one frame in one space. At
  * most one page of a linear address is active in its space: the one that the guest's tables map
@@ -47,10 +48,11 @@ enum exit_kind {
 struct exit_record {
     uint8_t kind;
     bool linked;
-    bool is_call;  /* the branch is a host call */
-    uint32_t eip;  /* branch: target; callout: the instruction's own address */
-    uint32_t host; /* branch: offset of the rel32; callout: offset to resume at */
-    uint32_t stub; /* branch: offset of the stub that the unlinked branch goes to */
+    bool is_call;      /* the branch is a host call */
+    uint32_t eip;      /* branch: target; callout: the instruction's own address */
+    uint32_t host;     /* branch: offset of the rel32; callout: offset to resume at */
+    uint32_t stub;     /* branch: offset of the stub that the unlinked branch goes to */
+    struct insn *insn; /* callout: the decoded instruction, NULL if it has to be fetched */
     struct block *from;
     struct block *to;                /* while linked */
     struct exit_record *next, *prev; /* in to->incoming */

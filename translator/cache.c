@@ -3,6 +3,7 @@
 #include "translator/cache.h"
 
 #include "translator/emit.h"
+#include "translator/insn.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ struct cache {
     struct pads pads;
     struct jump_entry *jump;
     struct cache_client client;
-    struct arena blocks, exits, marks, pages;
+    struct arena blocks, exits, marks, pages, insns;
     struct block **by_host; /* committed blocks by rising host offset */
     size_t by_host_count;
     struct block *hash[1u << BLOCK_HASH_BITS];
@@ -82,6 +83,7 @@ static bool create_tables(struct cache *c, size_t code_size)
     if (!arena_create(&c->blocks, sizeof(struct block), blocks) ||
         !arena_create(&c->exits, sizeof(struct exit_record), code_size / 12 + 256) ||
         !arena_create(&c->marks, sizeof(struct insn_mark), code_size / 2 + 256) ||
+        !arena_create(&c->insns, sizeof(struct insn), code_size / 64 + 64) ||
         !arena_create(&c->pages, sizeof(struct code_page), 1u << 18))
         return false;
     c->by_host = reserve(blocks * sizeof(*c->by_host));
@@ -140,6 +142,7 @@ void cache_destroy(struct cache *c)
     arena_destroy(&c->exits);
     arena_destroy(&c->marks);
     arena_destroy(&c->pages);
+    arena_destroy(&c->insns);
     code_memory_destroy(&c->code);
     free(c);
 }
@@ -198,6 +201,12 @@ void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to)
         .key = -((uint64_t)to.block->mode << 32 | eip),
         .host = (uint64_t)c->code.rx + to.host,
     };
+}
+
+uint64_t cache_jump_find(const struct cache *c, uint32_t eip, unsigned mode)
+{
+    const struct jump_entry *e = &c->jump[eip & (JUMP_CACHE_SIZE - 1)];
+    return e->key + ((uint64_t)mode << 32 | eip) == 0 ? e->host : 0;
 }
 
 static void jump_remove(struct cache *c, const struct block *b)
@@ -437,6 +446,14 @@ struct exit_record *cache_add_exit(struct cache *c, struct block *b, uint32_t *i
     return x;
 }
 
+struct insn *cache_add_insn(struct cache *c, const struct insn *i)
+{
+    struct insn *copy = arena_add(&c->insns);
+    if (copy)
+        *copy = *i;
+    return copy;
+}
+
 struct insn_mark *cache_add_mark(struct cache *c, struct block *b)
 {
     b->mark_count++;
@@ -609,6 +626,7 @@ void cache_flush(struct cache *c)
     arena_reset(&c->exits);
     arena_reset(&c->marks);
     arena_reset(&c->pages);
+    arena_reset(&c->insns);
     code_memory_reset(&c->code);
     jump_cache_clear(c);
     c->counters.flushes++;

@@ -90,6 +90,8 @@ static inline bool cache_maybe_known(const struct code_page *page, uint32_t la)
 /* Building a block: begin gives arena space, commit enters it, abandon forgets it. */
 struct block *cache_block_begin(struct cache *c); /* NULL: full, flush */
 struct exit_record *cache_add_exit(struct cache *c, struct block *b, uint32_t *id);
+/* Keeps a decoded instruction until the next flush; NULL when there is no room. */
+struct insn *cache_add_insn(struct cache *c, const struct insn *i);
 struct insn_mark *cache_add_mark(struct cache *c, struct block *b);
 void cache_block_commit(struct cache *c, struct block *b);
 /* Room for at least one more guest instruction's code, marks and exits. */
@@ -103,6 +105,8 @@ struct block *cache_block_at(struct cache *c, uint64_t host_pc);
 /* Links a direct exit to a block whose page is active. */
 void cache_link(struct cache *c, struct exit_record *from, struct entry to);
 void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to);
+/* Host address for EIP if the jump cache has it, else 0. */
+uint64_t cache_jump_find(const struct cache *c, uint32_t eip, unsigned mode);
 
 /* A write to guest memory: drops the blocks it overlaps. Returns how many. */
 unsigned cache_invalidate(struct cache *c, uint32_t gfn, uint32_t offset, uint32_t size);

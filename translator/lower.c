@@ -85,6 +85,7 @@ void lower_callout(struct lowering *l, bool resume)
     emit_jmp(&l->e, l->pads->exit);
     x->kind = EXIT_CALLOUT;
     x->eip = l->at->eip;
+    x->insn = l->at->insn.info ? cache_add_insn(l->cache, &l->at->insn) : NULL;
     x->host = resume ? (uint32_t)(l->e.p - cache_code(l->cache)->rw) : 0;
 }
 

@@ -95,9 +95,22 @@ static void check_return(struct lowering *l)
     emit_mov64(e, H_RCX, H_R9);
 }
 
+/* What CALL, MOV [ESP], reg and RET amount to: a jump to reg that leaves its address below ESP. */
+static bool lower_retpoline(struct lowering *l)
+{
+    struct mem below;
+    lower_stack_operand(l, H_ESP, -4, &below);
+    emit_store(&l->e, &below, host_gpr(l->at->retpoline_reg));
+    emit_mov(&l->e, H_R8, host_gpr(l->at->retpoline_reg));
+    lower_indirect(l, false);
+    return true;
+}
+
 bool lower_call(struct lowering *l, const struct insn *i)
 {
     uint32_t target = target_of(l, i);
+    if (l->at->retpoline)
+        return lower_retpoline(l);
     if (!plain_target(l, i, target) || l->mode->seg_class[SEG_SS] == SEGC_CHECKED)
         return false;
     push_return_address(l);

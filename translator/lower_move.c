@@ -44,14 +44,14 @@ static struct opc opcode_of(const struct insn *i)
     struct opc o = {0, i->map, i->opcode};
     if (i->prefix66)
         o.prefix |= PFX_66;
-    if (i->map && i->rep)
+    /* Only where the row asks for it: F3 before BSF, which ignores it here, is TZCNT on the host.
+     */
+    if (row_of(i)->pfx == 0xf3 || i->op == OP_PAUSE)
         o.prefix |= PFX_F3;
-    if (i->map && i->repne)
+    if (row_of(i)->pfx == 0xf2)
         o.prefix |= PFX_F2;
     if (i->lock)
         o.prefix |= PFX_LOCK;
-    if (i->op == OP_PAUSE)
-        o.prefix |= PFX_F3;
     return o;
 }
 
@@ -81,6 +81,8 @@ static bool lower_no_modrm(struct lowering *l, const struct insn *i)
 
 bool lower_identical(struct lowering *l, const struct insn *i)
 {
+    if (i->op == OP_NOP)
+        return true;
     if (!i->has_modrm)
         return lower_no_modrm(l, i);
     unsigned reg = i->modrm >> 3 & 7, rm = i->modrm & 7;

@@ -91,10 +91,34 @@ static bool scan_one(struct translator *t, const struct source *src, uint32_t ei
     if (status == DECODE_TOO_LONG || status == DECODE_TRUNCATED)
         s->insn.length = 1; /* the interpreter raises #GP; the block ends here */
     s->eip = eip;
-    s->flags_dead = s->held = false;
+    s->flags_dead = s->held = s->retpoline = false;
     if (status != DECODE_OK)
         s->insn.info = NULL;
     return true;
+}
+
+/* Retpolines: CALL over a loop that traps speculation, to MOV [ESP], reg; RET. On hardware each is
+ * a mispredicted return, and so it would be here; as an indirect jump it is predicted. */
+static void find_retpoline(struct translator *t, const struct source *src, const struct mode *m,
+                           struct scanned *s)
+{
+    uint32_t target = s->eip + s->insn.length + s->insn.imm;
+    uint32_t in_page = 0x1000 - src->left + (target - src->eip);
+    struct insn move, ret;
+    if (s->insn.op != OP_CALL || s->insn.opsize != 4 || in_page > 0x1000 - 2 * INSN_MAX_LENGTH ||
+        m->seg_class[SEG_SS] == SEGC_CHECKED || m->cs_limit != UINT32_MAX)
+        return;
+    const uint8_t *bytes = src->bytes + (int32_t)(target - src->eip);
+    if (decode(t->decoder, bytes, INSN_MAX_LENGTH, true, &move) != DECODE_OK ||
+        decode(t->decoder, bytes + move.length, INSN_MAX_LENGTH, true, &ret) != DECODE_OK)
+        return;
+    if (move.op != OP_MOV || move.opnd[0].kind != OPND_MEM || move.opnd[1].kind != OPND_REG ||
+        move.opnd[1].size != 4 || move.opnd[1].reg == R_ESP || move.mem_base != R_ESP ||
+        move.mem_index != 0xff || move.disp || move.mem_seg != SEG_SS || move.addrsize != 4 ||
+        ret.op != OP_RET || ret.imm_size || ret.opsize != 4)
+        return;
+    s->retpoline = true;
+    s->retpoline_reg = move.opnd[1].reg;
 }
 
 /* A good place to stop before: it saves translating the same run twice. */
@@ -103,8 +127,10 @@ static bool known(struct translator *t, const struct source *src, uint32_t eip)
     return cache_find(t->cache, eip, src->mode, src->page).block;
 }
 
-static enum translate_status scan(struct translator *t, const struct source *src, uint32_t cs_limit)
+static enum translate_status scan(struct translator *t, const struct source *src,
+                                  const struct mode *mode)
 {
+    uint32_t cs_limit = mode->cs_limit;
     uint32_t eip = src->eip;
     bool crosses;
     t->count = 0;
@@ -120,7 +146,9 @@ static enum translate_status scan(struct translator *t, const struct source *src
             break;
         }
         struct scanned *s = &t->scanned[t->count++];
-        t->ends = !s->insn.info || !falls_through(&s->insn);
+        if (s->insn.info)
+            find_retpoline(t, src, mode, s);
+        t->ends = !s->insn.info || s->retpoline || !falls_through(&s->insn);
         eip += s->insn.length;
         if (crosses)
             break;
@@ -314,7 +342,7 @@ static void finish(struct translator *t, struct lowering *l)
 enum translate_status translate(struct translator *t, const struct source *src, struct block **out)
 {
     const struct mode *mode = cache_mode(t->cache, src->mode);
-    enum translate_status status = scan(t, src, mode->cs_limit);
+    enum translate_status status = scan(t, src, mode);
     if (status != TRANSLATE_OK)
         return status;
     if (!room_for(t) || !cache_has_room(t->cache))
