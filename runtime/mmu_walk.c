@@ -12,6 +12,7 @@
 #define PAE_RESERVED_2M 0x00000000001fe000ull
 #define PSE_RESERVED    0x003e0000u
 #define LARGE_2M        0x00200000u
+#define SMALL_4K        0x00001000u
 #define LARGE_4M        0x00400000u
 
 /* One paging-structure entry in guest memory. */
@@ -202,5 +203,5 @@ struct walk mmu_walk(struct vcpu *v, uint32_t la, enum access access, bool user,
     w.global = (path.leaf & PTE_G) && (v->cr4 & CR4_PGE);
     w.nx = path.nx;
     w.page_size = path.size;
-    return w;
+    return walk_gate(v, w);
 }

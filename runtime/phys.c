@@ -47,6 +47,7 @@ struct phys {
     uint64_t file_size;
     uint8_t *host; /* the whole file */
     uint32_t *frame;
+    uint32_t generation;
     uint32_t gfn_mask; /* clears bit 20 of the address while A20 is off */
     int fd;
     struct bus *bus;
@@ -202,6 +203,7 @@ int phys_set_shadow(struct phys *p, uint32_t gfn, uint32_t count, enum phys_shad
         return -EINVAL;
     for (uint32_t f = gfn; f < gfn + count; f++)
         set_shadow_frame(p, f, shadow);
+    p->generation++;
     return 0;
 }
 
@@ -231,8 +233,7 @@ int phys_memfd(const struct phys *p)
 
 /* --- accesses --- */
 
-/* The address after the A20 gate. */
-static uint64_t gate(const struct phys *p, uint64_t gpa)
+uint64_t phys_gate(const struct phys *p, uint64_t gpa)
 {
     return p->gfn_mask == UINT32_MAX ? gpa : gpa & ~((uint64_t)A20_FRAME << 12);
 }
@@ -247,7 +248,8 @@ uint64_t phys_read(struct phys *p, uint64_t gpa, unsigned size)
 {
     uint32_t entry = entry_at(p, gpa);
     if (!(entry & FRAME_KIND))
-        return p->bus ? bus_mmio_read(p->bus, gate(p, gpa), size) : UINT64_MAX >> (64 - 8 * size);
+        return p->bus ? bus_mmio_read(p->bus, phys_gate(p, gpa), size)
+                      : UINT64_MAX >> (64 - 8 * size);
     uint64_t value = 0;
     memcpy(&value, entry_host(p, entry) + (gpa & 0xfff), size);
     return value;
@@ -261,7 +263,7 @@ void phys_write(struct phys *p, uint64_t gpa, uint64_t value, unsigned size)
         if (entry & FRAME_WATCH)
             phys_code_written(p, (uint32_t)(gpa >> 12), gpa & 0xfff, size);
     } else if ((entry & FRAME_KIND) == PHYS_MMIO && p->bus) {
-        bus_mmio_write(p->bus, gate(p, gpa), value, size);
+        bus_mmio_write(p->bus, phys_gate(p, gpa), value, size);
     }
 }
 
@@ -365,9 +367,15 @@ void phys_code_written(struct phys *p, uint32_t gfn, uint32_t offset, uint32_t s
 void phys_set_a20(struct phys *p, bool on)
 {
     p->gfn_mask = on ? UINT32_MAX : ~A20_FRAME;
+    p->generation++;
 }
 
 bool phys_a20(const struct phys *p)
 {
     return p->gfn_mask == UINT32_MAX;
+}
+
+uint32_t phys_generation(const struct phys *p)
+{
+    return p->generation;
 }

@@ -62,9 +62,14 @@ void phys_unwatch(struct phys *p, uint32_t gfn, unsigned watcher);
 bool phys_watched(const struct phys *p, uint32_t gfn);
 void phys_code_written(struct phys *p, uint32_t gfn, uint32_t offset, uint32_t size);
 
-/* A20 gate: with it off, bit 20 of every physical address is zero. Whoever changes it flushes the
- * TLB. */
+/* A20 gate: with it off, bit 20 of every physical address is zero: phys_gate() says where an
+ * address really goes. Whoever changes it flushes the TLB. */
 void phys_set_a20(struct phys *p, bool on);
 bool phys_a20(const struct phys *p);
+uint64_t phys_gate(const struct phys *p, uint64_t gpa);
+
+/* Counts changes of what stands behind a frame (A20, shadowing, ROM): what was derived from
+ * phys_hva() or phys_memfd_offset() before is void. */
+uint32_t phys_generation(const struct phys *p);
 
 #endif
