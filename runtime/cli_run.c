@@ -29,6 +29,14 @@ static int complain(int status, const char *message)
     return status;
 }
 
+/* Where the guest was tells a hang from a slow guest. */
+static int complain_timeout(const struct vcpu *v)
+{
+    fprintf(stderr, "ringdown: timeout: the guest %s %04x:%08x, EFLAGS %08x\n",
+            v->halted ? "is halted at" : "was at", v->seg[SEG_CS].sel, v->eip, v->eflags);
+    return STATUS_TIMEOUT;
+}
+
 /* The first signal asks the machine to end; a second one, or one too early, ends the process. */
 static void termination_handler(int signo)
 {
@@ -89,7 +97,7 @@ static int report(struct machine *m, enum machine_end end)
         status = STATUS_GUEST_DIED;
         break;
     case END_TIMEOUT:
-        status = complain(STATUS_TIMEOUT, "timeout");
+        status = complain_timeout(m->vcpu);
         break;
     case END_ERROR:
         status = complain(STATUS_FAILURE, m->end_message);
