@@ -180,6 +180,7 @@ static _Noreturn void unexpected(void)
 /* 0: go on where it was interrupted; 1: back to trap_run()'s caller. */
 int trap_dispatch(void)
 {
+    trap_save.ds &= 0xffff; /* PUSH may leave the upper half of what it pushes alone */
     if (irq_handler[trap_save.vector & 255]) {
         irq_handler[trap_save.vector & 255](&trap_save);
         if (!trap_stop)
