@@ -55,10 +55,11 @@ static uint32_t host_map_limit(void)
     return limit > 2 * MAP_RESERVE ? (limit - MAP_RESERVE) / 2 : limit / 4;
 }
 
+/* What every mapping depends on: the paging mode, and what stands behind the frames. */
 static uint64_t control_signature(const struct vcpu *v)
 {
     return (v->cr0 & (CR0_PG | CR0_WP)) | (uint64_t)(v->cr4 & (CR4_PAE | CR4_PSE | CR4_PGE)) << 32 |
-           (v->efer & EFER_NXE) << 44;
+           (v->efer & EFER_NXE) << 44 | (phys_generation(v->machine->phys) & 0xffff);
 }
 
 static bool create_windows(struct views *w)
