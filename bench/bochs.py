@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Bochs starts no kernel by itself: it gets a boot CD (isolinux) and a configuration, and its serial port
 writes to a named pipe. Debian's packages: bochs, bochsbios, vgabios, xorriso, isolinux, syslinux-common."""
+import glob
 import os
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ ata1: enabled=1, ioaddr1=0x170, ioaddr2=0x370, irq=15
 ata1-master: type=cdrom, path={iso}, status=inserted
 boot: cdrom
 com1: enabled=1, mode=file, dev={fifo}
+sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
 log: {log}
 panic: action=fatal
 error: action=report
@@ -64,8 +66,10 @@ def run(a, kernel, append, megs, guest_bytes, **how):
         configuration, script = os.path.join(work, "bochsrc"), os.path.join(work, "go")
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)  # read-write: neither end blocks, and no end of file comes
+        # Debian's package brings no display that shows nothing: its remote one then waits for nobody.
+        display = 'rfb, options="timeout=0"' if glob.glob("/usr/lib/*/bochs/plugins/libbx_rfb_gui.so") else "nogui"
         with open(configuration, "w") as f:
-            f.write(CONFIGURATION.format(display="nogui", megs=megs, share=SHARE, fifo=fifo, log=log,
+            f.write(CONFIGURATION.format(display=display, megs=megs, share=SHARE, fifo=fifo, log=log,
                                          iso=make_cd(work, kernel, a.image, append)))
         command = [a.bochs, "-q", "-f", configuration]
         # A build with the debugger, as Debian's is, waits for the command to go on.

@@ -3,7 +3,7 @@
 # Debian's unmodified kernel boots to user space and powers off with status 0, as often as asked.
 #
 #   boot_linux.sh [--kernel 686|686-pae] [--engine bt|interp] [--memory 256M] [--count 1] [--mode demo]
-#                 [--seconds 120] [--append WORDS] [-- MORE RINGDOWN OPTIONS]
+#                 [--seconds 120] [--append WORDS] [--name NAME] [-- MORE RINGDOWN OPTIONS]
 #
 # The default mode, demo, also runs some hundred processes in the guest and checks what they computed.
 set -u
@@ -11,7 +11,7 @@ set -u
 . "$TOP/tests/lib/initramfs.sh"
 . "$TOP/tests/lib/vm.sh"
 
-kernel=686 engine=bt memory=256M count=1 mode=demo seconds=120 append=
+kernel=686 engine=bt memory=256M count=1 mode=demo seconds=120 append= name=
 while [ $# -gt 0 ]; do
     case $1 in
     --kernel) kernel=$2 ;;
@@ -21,6 +21,7 @@ while [ $# -gt 0 ]; do
     --mode) mode=$2 ;;
     --seconds) seconds=$2 ;;
     --append) append=$2 ;;
+    --name) name=$2 ;; # of the log and in the verdict
     --)
         shift
         break
@@ -32,8 +33,7 @@ done
 need_guest "linux-$kernel/vmlinuz"
 need_vm
 make_small_image || fail "cannot make the initramfs"
-name=boot-$kernel-$engine-$memory${1:+-with${*// /}}
-name=${name//\//_}
+name=${name:-boot-$kernel-$engine-$memory}
 
 case $mode in
 demo) wanted='^20000 lines, sum 200010000' ;;

@@ -20,7 +20,7 @@ done
 report=$LOGS/tiny-cache-$kernel.json
 mkdir -p "$LOGS"
 rm -f "$report"
-"$TOP/tests/systems/boot_linux.sh" --kernel "$kernel" --seconds 300 -- --cache-size "$size" --stats-json "$report"
+"$TOP/tests/systems/boot_linux.sh" --kernel "$kernel" --seconds 200 --name "boot-$kernel-tiny-cache" -- --cache-size "$size" --stats-json "$report"
 status=$?
 [ $status = 0 ] || exit $status
 [ "$VM" = qemu ] && pass "tiny-cache: not counted under qemu"
