@@ -2,8 +2,10 @@
 /* main.c: the command line's first word -> the subcommand. */
 #include "runtime/cli_run.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static int print_help(int argc, char **argv);
 static int print_version(int argc, char **argv);
@@ -35,8 +37,20 @@ static int print_version(int argc, char **argv)
     return STATUS_POWER_OFF;
 }
 
+/* Whoever started us with a standard descriptor closed must not have it land on guest memory. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     if (argc < 2) {
         fputs("ringdown: no command given (ringdown --help)\n", stderr);
         return STATUS_USAGE;
