@@ -12,7 +12,6 @@
 #include "runtime/interp_cache.h"
 
 #include "runtime/machine.h"
-#include "runtime/phys.h"
 #include "runtime/system.h"
 
 #include <stdlib.h>
@@ -173,20 +172,9 @@ static void run_blocks(struct vcpu *v, struct interp *in, enum interp_mode mode)
     }
 }
 
-/* A20 is part of no key, since it hardly ever changes. */
-static void check_a20(struct vcpu *v, struct interp *in)
-{
-    bool a20 = phys_a20(v->machine->phys);
-    if (a20 != in->a20) {
-        in->a20 = a20;
-        interp_cache_flush(in);
-    }
-}
-
 void interp_run(struct vcpu *v)
 {
     struct interp *in = v->interp;
-    check_a20(v, in);
     while (!done(v)) {
         bool masked = !(v->eflags & EFL_IF) || v->shadow;
         if (needs_step(v)) {
@@ -201,7 +189,6 @@ void interp_run(struct vcpu *v)
                 raise_db(v, bits);
             }
         }
-        check_a20(v, in);
         if (masked && v->eflags & EFL_IF && !v->shadow)
             return;
     }

@@ -198,7 +198,7 @@ struct interp_block *interp_cache_build(struct interp *in, uint32_t gpa, enum in
         return NULL;
     in->block_count++;
     in->rec_count += b->count + 1;
-    struct interp_frame *f = frame_get(in, in->a20 ? gpa >> 12 : gpa >> 12 & ~0x100u);
+    struct interp_frame *f = frame_get(in, gpa >> 12);
     b->frame_next = f->blocks;
     f->blocks = b;
     f->cover |= pieces(offset, b->bytes);
@@ -296,7 +296,6 @@ bool interp_cache_init(struct interp *in)
     if (!in->decoder || !in->recs || !in->insns || !in->blocks || !in->frames)
         return false;
     reset(in);
-    in->a20 = phys_a20(m->phys);
     phys_set_code_callback(m->phys, PHYS_WATCH_INTERP, code_written, in);
     return true;
 }

@@ -97,7 +97,6 @@ struct interp {
     /* The run under way. */
     const struct interp_rec **link; /* where to enter the next block found */
     bool system;                    /* an instruction ran after which all may be different */
-    bool a20;                       /* as of the cached blocks */
 
     struct interp_rec *recs;
     struct insn *insns;

@@ -113,6 +113,16 @@ static void cmovcc_rr32(FAST_ARGS)
     FAST_NEXT(fl);
 }
 
+/* The source is read whatever the condition says. */
+static void cmovcc_rm32(FAST_ARGS)
+{
+    FAST_OPERAND(host, fast_ea_full, 4, ACC_READ);
+    uint32_t value = ops_peek(host, 4);
+    if (flags_cond(fl, r->imm))
+        FAST_REG(uint32_t, r->a) = value;
+    FAST_NEXT(fl);
+}
+
 /* --- stack --- */
 
 #define FAST_PUSH(name, value)                                                                     \
@@ -226,6 +236,15 @@ static interp_fast_fn *select_extend(const struct insn *i, bool mem)
     return mem ? extend_load_fns[sign][size][shape_of(i)] : NULL;
 }
 
+static interp_fast_fn *select_cmov(const struct insn *i, bool flat_mem)
+{
+    if (i->opnd[0].size != 4)
+        return NULL;
+    if (i->opnd[1].kind == OPND_REG)
+        return cmovcc_rr32;
+    return flat_mem ? cmovcc_rm32 : NULL;
+}
+
 /* PUSH, POP, LEAVE; only in flat mode with a 32-bit operand. */
 static interp_fast_fn *select_stack(const struct insn *i, bool flat_mem)
 {
@@ -270,7 +289,7 @@ static interp_fast_fn *select_fn(const struct insn *i, bool mem, bool flat_mem, 
     case OP_SETCC:
         return i->opnd[0].kind == OPND_REG ? setcc_r8 : NULL;
     case OP_CMOVCC:
-        return i->opnd[1].kind == OPND_REG && i->opnd[0].size == 4 ? cmovcc_rr32 : NULL;
+        return select_cmov(i, flat_mem);
     default:
         return interp_fast_select_alu(i, mem, flat_mem);
     }
@@ -284,7 +303,8 @@ static uint8_t opnd_offset(const struct opnd *o)
 void interp_fast_select(struct interp_rec *r, const struct insn *i, enum interp_mode mode)
 {
     bool flat = mode == MODE_FLAT;
-    bool mem = flat && i->has_mem && i->addrsize == 4;
+    /* a code segment is never writable and not always readable: CS goes the long way */
+    bool mem = flat && i->has_mem && i->addrsize == 4 && i->mem_seg != SEG_CS;
     bool flat_mem = mem && i->mem_seg <= SEG_DS;
     *r = (struct interp_rec){
         .insn = i,

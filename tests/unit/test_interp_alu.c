@@ -3,6 +3,8 @@
  * flags, those that the manual leaves undefined too. */
 #include "interp_guest.h"
 
+#include <cpuid.h>
+
 TestSuite(interp_alu, .init = compare_init, .fini = guest_fini);
 
 #define ROUNDS 24
@@ -196,6 +198,32 @@ Test(interp_alu, bits)
     }
 }
 
+/* Extensions, as far as the host has them. */
+Test(interp_alu, extensions)
+{
+    if (__builtin_cpu_supports("popcnt")) {
+        MODRM(R_EDX, no_imm, 0, 0xf3, 0x0f, 0xb8);
+        MODRM(R_EDX, no_imm, 0, 0x66, 0xf3, 0x0f, 0xb8);
+    }
+    if (__builtin_cpu_supports("sse4.2")) {
+        MODRM(R_EDX, no_imm, 0, 0xf2, 0x0f, 0x38, 0xf0);
+        MODRM(R_EDX, no_imm, 0, 0xf2, 0x0f, 0x38, 0xf1);
+        MODRM(R_EDX, no_imm, 0, 0x66, 0xf2, 0x0f, 0x38, 0xf1);
+    }
+    unsigned eax, ebx, ecx = 0, edx;
+    __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+    if (ecx & bit_MOVBE)
+        for (uint8_t opc = 0xf0; opc <= 0xf1; opc++) {
+            MODRM_MEM(R_EDX, no_imm, 0, 0x0f, 0x38, opc);
+            MODRM_MEM(R_EDX, no_imm, 0, 0x66, 0x0f, 0x38, opc);
+        }
+    GUEST_CODE(WINDOW_CODE, 0x0f, 0xc7, 0xf0); /* rdrand eax */
+    guest->eip = WINDOW_CODE;
+    guest->eflags = EFL_ONE | EFL_ZF | EFL_OF;
+    cr_assert_eq(guest_go(WAY_STEP), -1);
+    cr_assert_eq(guest->eflags, EFL_ONE | EFL_CF);
+}
+
 Test(interp_alu, multiply)
 {
     static const uint8_t imm[4] = {0x85, 0xff, 0xff, 0x7f};
@@ -279,6 +307,7 @@ Test(interp_alu, conditions)
             compare((const uint8_t[]){0x0f, (uint8_t)(0x90 + cc), 0x43, 0x10}, 4, &r);
             compare((const uint8_t[]){0x0f, (uint8_t)(0x40 + cc), 0xc2}, 3, &r);
             compare((const uint8_t[]){0x66, 0x0f, (uint8_t)(0x40 + cc), 0x43, 0x10}, 5, &r);
+            compare((const uint8_t[]){0x0f, (uint8_t)(0x40 + cc), 0x4b, 0x10}, 4, &r);
         }
     }
 }

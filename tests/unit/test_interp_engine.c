@@ -388,3 +388,41 @@ Test(interp_engine, segments)
         GUEST_CODE(CODE, 0x8b, 0x03, 0xf4);
     }
 }
+
+/* FS and GS with a base, then with a limit, then null. */
+Test(interp_engine, based_segments)
+{
+    static const uint8_t code[] = {0x64, 0x8b, 0x43, 0x04,        /* mov eax, fs:[ebx+4] */
+                                   0x65, 0x01, 0x43, 0x08,        /* add gs:[ebx+8], eax */
+                                   0x64, 0x80, 0x3b, 0x7f,        /* cmp byte fs:[ebx], 7fh */
+                                   0x65, 0x88, 0x43, 0x0c, 0xf4}; /* mov gs:[ebx+0ch], al */
+    for (enum way way = WAY_STEP; way <= WAY_RUN; way++) {
+        guest_write(CODE, code, sizeof code);
+        guest_write(WINDOW_DATA, (const uint32_t[]){0x7f, 0x11223344, 1, 0}, 16);
+        guest_segment(SEG_FS, WINDOW_DATA - 0x10, 0xffffffff, SEG_ATTR_WRITE | SEG_ATTR_DB);
+        guest_segment(SEG_GS, WINDOW_DATA - 0x20, 0xffffffff, SEG_ATTR_WRITE | SEG_ATTR_DB);
+        guest_write(WINDOW_DATA - 0x10, (const uint32_t[]){0, 0, 5, 0}, 16);
+        at(CODE);
+        guest->gpr[R_EBX] = 0x10;
+        unsigned steps = way == WAY_STEP ? 4 : 1;
+        for (unsigned k = 0; k < steps; k++)
+            cr_assert_eq(guest_go(way), -1);
+        cr_assert_eq(guest->gpr[R_EAX], 0x11223344);
+        cr_assert_eq(*(uint32_t *)guest_ram(WINDOW_DATA - 8), 0x11223349);
+        cr_assert_eq(*(uint32_t *)guest_ram(WINDOW_DATA - 4), 0x44);
+        cr_assert_eq(guest->eflags & EFL_ARITH, EFL_ZF | EFL_PF);
+
+        guest->seg[SEG_GS].limit = 0x1a;
+        at(CODE);
+        guest->gpr[R_EBX] = 0x10;
+        int vector = guest_go(way);
+        if (way == WAY_STEP)
+            vector = guest_go(way);
+        cr_assert_eq(vector, VEC_GP);
+        cr_assert_eq(guest->eip, CODE + 4);
+        guest->seg[SEG_FS] = (struct segment){.attr = SEG_ATTR_NULL};
+        at(CODE);
+        cr_assert_eq(guest_go(way), VEC_GP);
+        cr_assert_eq(guest->eip, CODE);
+    }
+}
