@@ -75,6 +75,9 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
     bt_stack_seal(bt);
     v->hot.jump_cache = (uint64_t)cache_jump_table(bt->cache);
     v->hot.flags_mask = EFL_HOST;
+    v->hot.tlb_index_mask = (TLB_SIZE - 1) << 12;
+    v->hot.tlb_page_mask = ~0xfffu;
+    v->hot.tlb_offset_mask = 0xfff;
     bt->born_ticks = __rdtsc();
     bt->born_ns = clock_now(v->machine->clock);
     v->tlb_listener = bt_tlb_event;
@@ -282,8 +285,10 @@ static enum next exit_callout(struct bt *bt, const struct exit_record *x)
     v->eip = x->eip;
     v->machine->stats.exit_callout++;
     dump_exit(bt, "callout", v->eip);
+    if (x->soft)
+        bt_soft_miss(bt, x->from->page, v->eip);
     if (x->insn) {
-        bt->devices_ran |= runs_devices(op);
+        bt->devices_ran |= x->soft || runs_devices(op);
         interp_execute(v, x->insn);
     } else {
         bt->devices_ran = true;
@@ -295,7 +300,7 @@ static enum next exit_callout(struct bt *bt, const struct exit_record *x)
         return NEXT_RETURN;
     if (!resume || v->eip != next_eip || v->shadow || cache_epoch(bt->cache) != epoch)
         return NEXT_LOOKUP;
-    if (!keeps_mode(op) && (!bt_update_mode(bt) || bt->mode_id != mode))
+    if (!keeps_mode(op) && (debug_active(v) || !bt_update_mode(bt) || bt->mode_id != mode))
         return NEXT_LOOKUP;
     bt->at = host_address(bt, resume);
     return NEXT_ENTER;
@@ -314,7 +319,8 @@ static enum next exit_fault(struct bt *bt)
     interp_step(v);
     if (must_return(bt))
         return NEXT_RETURN;
-    if (v->shadow || cache_epoch(bt->cache) != epoch || !bt_update_mode(bt) || bt->mode_id != mode)
+    if (!bt->faulted->valid || v->shadow || cache_epoch(bt->cache) != epoch ||
+        !bt_update_mode(bt) || bt->mode_id != mode)
         return NEXT_LOOKUP;
     return go_to(bt, cache_entry_in(bt->cache, bt->faulted, v->eip));
 }
@@ -322,6 +328,10 @@ static enum next exit_fault(struct bt *bt)
 static enum next serve(struct bt *bt)
 {
     struct vcpu *v = bt->v;
+    if (bt->softened) {
+        cache_drop(bt->cache, bt->softened);
+        bt->softened = NULL;
+    }
     switch (v->hot.exit_id) {
     case EXIT_ID_KICK:
         v->eip = v->hot.exit_eip;
@@ -373,6 +383,7 @@ void bt_run(struct vcpu *v)
     struct bt *bt = v->bt;
     enum next next = NEXT_LOOKUP;
     bt->devices_ran = true;
+    bt_soft_review(bt);
     while (next != NEXT_RETURN) {
         if (next == NEXT_LOOKUP) {
             if (atomic_load_explicit(&v->request, memory_order_relaxed))

@@ -23,6 +23,7 @@ static void intern_mode(struct bt *bt)
     if (bt->mode_id < 0) {
         cache_flush(bt->cache);
         bt->last_id[0] = bt->last_id[1] = -1;
+        bt_soft_reset(bt);
         bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
     }
     unsigned side = bt->mode.cpl == 3;
@@ -47,6 +48,7 @@ static void flush(struct bt *bt)
 {
     cache_flush(bt->cache);
     bt->last_id[0] = bt->last_id[1] = -1;
+    bt_soft_reset(bt);
     intern_mode(bt);
 }
 

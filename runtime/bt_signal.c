@@ -80,20 +80,34 @@ void bt_kicked(struct bt *bt, void *ucontext)
     leave_or_step(bt, regs_of(ucontext));
 }
 
-/* Leaves with the guest instruction at the interrupted PC not executed. */
-static bool leave_before(struct bt *bt, greg_t *regs, uint32_t id)
+/* The block and the guest instruction of an interrupted PC; NULL if it is no instruction's. */
+static struct block *instruction_at(struct bt *bt, const greg_t *regs, uint32_t *eip)
 {
     uint64_t pc = (uint64_t)regs[REG_RIP];
     struct block *b = cache_block_at(bt->cache, pc);
     if (!b)
-        return false;
+        return NULL;
     uint32_t offset = (uint32_t)(pc - (uint64_t)cache_code(bt->cache)->rx) - b->host;
     const struct insn_mark *m = mark_at(bt, b, offset);
-    if (!m)
-        return false;
-    bt->faulted = b;
-    leave(bt, regs, id, b->eip + m->guest);
-    return true;
+    *eip = m ? b->eip + m->guest : 0;
+    return m ? b : NULL;
+}
+
+/* Leaves with the guest instruction at the interrupted PC not executed. */
+static bool leave_before(struct bt *bt, greg_t *regs, uint32_t id)
+{
+    uint32_t eip;
+    bt->faulted = instruction_at(bt, regs, &eip);
+    if (bt->faulted)
+        leave(bt, regs, id, eip);
+    return bt->faulted;
+}
+
+/* A page was mapped: the instruction is retried, unless it had so many of these that it is to be
+ * translated in another way. */
+static bool retry(struct bt *bt, greg_t *regs)
+{
+    return bt->softened ? leave_before(bt, regs, EXIT_ID_KICK) : true;
 }
 
 static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
@@ -106,9 +120,13 @@ static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
     if (!in_cache(bt, (uint64_t)regs[REG_RIP]))
         return false;
     bool write = regs[REG_ERR] & PF_ERROR_WRITE;
+    uint32_t eip;
+    struct block *b = instruction_at(bt, regs, &eip);
+    if (b)
+        bt_soft_fault(bt, b, eip);
     switch (views_handle_fault(bt->views, hva, write, &bt->guest_fault)) {
     case VIEW_FILLED:
-        return true;
+        return retry(bt, regs);
     case VIEW_GUEST:
         return leave_before(bt, regs, EXIT_ID_GUEST);
     case VIEW_EMULATE:

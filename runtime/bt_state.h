@@ -12,6 +12,18 @@
 
 #define BT_RECENT 16u
 
+/* An instruction that has caused host faults, see bt_soft.c. */
+#define SOFT_SITE_BITS 11
+#define SOFT_LIST      512u
+struct soft_site {
+    struct code_page *page; /* NULL: free */
+    uint32_t la;
+    uint16_t count; /* faults, or misses while soft */
+    uint8_t relapses;
+    bool soft;
+    uint64_t since; /* guest time at which counting began */
+};
+
 struct bt {
     struct vcpu *v;
     struct cache *cache;
@@ -39,6 +51,10 @@ struct bt {
      * before it can fault again. */
     struct view_guest_fault served;
     uint32_t served_eip;
+    struct soft_site sites[1u << SOFT_SITE_BITS];
+    uint16_t soft_list[SOFT_LIST];
+    unsigned soft_count;
+    struct block *softened; /* to be dropped, since an instruction of it became soft */
     FILE *dump_exits;
     uint32_t recent[BT_RECENT];
     unsigned recent_at;
@@ -61,6 +77,12 @@ struct entry bt_lookup(struct bt *bt, uint32_t eip);
 bool bt_update_mode(struct bt *bt);
 void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg);
 void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size);
+
+/* bt_soft.c */
+void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip);
+void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip);
+void bt_soft_review(struct bt *bt);
+void bt_soft_reset(struct bt *bt);
 
 /* bt_stack.c: the stacks of host return addresses, one a privilege. */
 int bt_stack_create(struct bt *bt);

@@ -23,6 +23,7 @@ static struct tlb_entry *tlb_slot(struct vcpu *v, uint32_t la, bool user)
 static void tlb_clear(struct tlb_entry *e)
 {
     e->tag[ACC_READ] = e->tag[ACC_WRITE] = e->tag[ACC_EXEC] = TLB_INVALID;
+    e->probe[ACC_READ] = e->probe[ACC_WRITE] = TLB_PROBE_INVALID;
     e->gfn = UINT32_MAX;
 }
 
@@ -69,10 +70,13 @@ static void tlb_fill(struct vcpu *v, uint32_t la, bool user, enum access access,
     e->gfn = gfn;
     e->host = phys_hva(p, gfn);
     e->tag[ACC_READ] = page;
+    e->probe[ACC_READ] = -(page >> 12);
     if (access == ACC_EXEC)
         e->tag[ACC_EXEC] = page;
-    if (kind == PHYS_RAM && w->writable && w->dirty && !phys_watched(p, gfn))
+    if (kind == PHYS_RAM && w->writable && w->dirty && !phys_watched(p, gfn)) {
         e->tag[ACC_WRITE] = page;
+        e->probe[ACC_WRITE] = -(page >> 12);
+    }
 }
 
 /* Guest-physical address for an access, raising #PF. */
@@ -282,7 +286,9 @@ void mmu_protect_frame(struct vcpu *v, uint32_t gfn)
 {
     for (unsigned user = 0; user < 2; user++)
         for (unsigned i = 0; i < TLB_SIZE; i++)
-            if (v->tlb[user][i].gfn == gfn)
+            if (v->tlb[user][i].gfn == gfn) {
                 v->tlb[user][i].tag[ACC_WRITE] = TLB_INVALID;
+                v->tlb[user][i].probe[ACC_WRITE] = TLB_PROBE_INVALID;
+            }
     tell(v, TLB_PROTECT, gfn);
 }

@@ -4,6 +4,7 @@
 #define RINGDOWN_RUNTIME_SWITCH_OFFSETS_H
 
 #define VCPU_GPR           0
+#define VCPU_GPR           0
 #define VCPU_EIP           32
 #define VCPU_EXIT_ID       52
 #define VCPU_EXIT_EIP      56
@@ -12,7 +13,7 @@
 #define VCPU_RETURN_SP     80
 #define VCPU_JUMP_CACHE    88
 #define VCPU_JUMP_TAG      96
-#define VCPU_REQUEST       640
-#define VCPU_XMM           288
+#define VCPU_REQUEST       656
+#define VCPU_XMM           304
 
 #endif

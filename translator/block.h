@@ -35,6 +35,7 @@ struct code_page {
     /* A bit for each byte at which a translated instruction starts, in some mode and perhaps in a
      * block that has gone since: a hint that spares searches. */
     uint64_t starts[64];
+    uint64_t soft[64]; /* likewise: instructions that are to be translated as soft */
 };
 
 enum exit_kind {
@@ -48,6 +49,7 @@ enum exit_kind {
 struct exit_record {
     uint8_t kind;
     bool linked;
+    bool soft;         /* callout: of an instruction translated as soft */
     bool is_call;      /* the branch is a host call */
     uint32_t eip;      /* branch: target; callout: the instruction's own address */
     uint32_t host;     /* branch: offset of the rel32; callout: offset to resume at */

@@ -554,6 +554,33 @@ static void block_drop(struct cache *c, struct block *b)
     c->epoch++;
 }
 
+void cache_drop(struct cache *c, struct block *b)
+{
+    if (!b->valid)
+        return;
+    struct code_page *page = b->page, *page2 = b->page2;
+    block_drop(c, b);
+    if (!frame_has_blocks(c, page->gfn))
+        c->client.unwatch(c->client.opaque, page->gfn);
+    if (page2 && !frame_has_blocks(c, page2->gfn))
+        c->client.unwatch(c->client.opaque, page2->gfn);
+}
+
+void cache_drop_at(struct cache *c, struct code_page *page, uint32_t la)
+{
+    for (struct block *b = page->blocks, *next; b; b = next) {
+        next = b->page_next;
+        if (la - (b->eip + c->modes[b->mode].cs_base) < b->guest_bytes)
+            cache_drop(c, b);
+    }
+}
+
+void cache_set_soft(struct code_page *page, uint32_t la, bool soft)
+{
+    uint64_t bit = 1ull << (la & 63), *word = &page->soft[la >> 6 & 63];
+    *word = soft ? *word | bit : *word & ~bit;
+}
+
 /* Whether a block has bytes in [offset, offset+size) of the frame that `page` stands for. */
 static bool block_overlaps(const struct cache *c, const struct block *b,
                            const struct code_page *page, uint32_t offset, uint32_t size)

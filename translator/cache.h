@@ -108,6 +108,16 @@ void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to);
 /* Host address for EIP if the jump cache has it, else 0. */
 uint64_t cache_jump_find(const struct cache *c, uint32_t eip, unsigned mode);
 
+/* Instructions to be translated as soft (lower_soft.c); takes effect when they are translated next.
+ */
+static inline bool cache_is_soft(const struct code_page *page, uint32_t la)
+{
+    return page->soft[la >> 6 & 63] >> (la & 63) & 1;
+}
+void cache_set_soft(struct code_page *page, uint32_t la, bool soft);
+/* Drops one block, or those of a page that hold the instruction at la. */
+void cache_drop(struct cache *c, struct block *b);
+void cache_drop_at(struct cache *c, struct code_page *page, uint32_t la);
 /* A write to guest memory: drops the blocks it overlaps. Returns how many. */
 unsigned cache_invalidate(struct cache *c, uint32_t gfn, uint32_t offset, uint32_t size);
 /* Counts a write to a frame that met no block; returns the count since the frame's last block was

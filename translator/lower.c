@@ -77,16 +77,24 @@ void lower_branch(struct lowering *l, int cc, bool is_call, uint32_t target)
     l->stub_exits[l->stub_count++] = id;
 }
 
-void lower_callout(struct lowering *l, bool resume)
+void lower_callout(struct lowering *l, uint32_t resume)
 {
     uint32_t id;
     struct exit_record *x = cache_add_exit(l->cache, l->block, &id);
     emit_mov_imm(&l->e, H_R8, id);
     emit_jmp(&l->e, l->pads->exit);
     x->kind = EXIT_CALLOUT;
+    x->soft = l->soft;
     x->eip = l->at->eip;
     x->insn = l->at->insn.info ? cache_add_insn(l->cache, &l->at->insn) : NULL;
-    x->host = resume ? (uint32_t)(l->e.p - cache_code(l->cache)->rw) : 0;
+    x->host = resume == CALLOUT_RESUME ? (uint32_t)(l->e.p - cache_code(l->cache)->rw) : resume;
+}
+
+void lower_late_callout(struct lowering *l)
+{
+    struct late_callout *late = &l->late[l->late_count++];
+    late->disp = emit_jmp(&l->e, l->pads->exit);
+    late->at = l->at;
 }
 
 /* Probes the jump cache for the guest address in r8d:

@@ -36,8 +36,15 @@ struct lowering {
     struct scanned *at;                   /* the instruction being lowered */
     uint32_t next_eip;                    /* of the one after it */
     bool last;                            /* it is the last of the block */
+    bool soft;                            /* it keeps causing host faults: see lower_soft.c */
     uint32_t stub_exits[BLOCK_EXITS_MAX]; /* branch exits that want stubs */
     unsigned stub_count;
+    struct late_callout {
+        uint8_t *disp; /* rel32 of the jump to it */
+        struct scanned *at;
+        uint32_t resume;     /* offset in code memory behind the instruction */
+    } late[BLOCK_INSNS_MAX]; /* call-outs off the hot path */
+    unsigned late_count;
 };
 
 /* False: not lowered (nothing may have been emitted): the interpreter will execute it. */
@@ -84,12 +91,19 @@ bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, stru
 bool lower_stack_operand(struct lowering *l, unsigned base, int32_t disp, struct mem *m);
 /* A direct branch: emits jmp (cc < 0), jcc, or call; unlinked it goes to a stub made later. */
 void lower_branch(struct lowering *l, int cc, bool is_call, uint32_t target);
-/* Leaves for the interpreter; resumes behind if `resume`. */
-void lower_callout(struct lowering *l, bool resume);
+/* Leaves for the interpreter, which resumes at offset `resume` of code memory, behind this very
+ * place, or, with CALLOUT_END, wherever EIP leads. */
+#define CALLOUT_END    0u
+#define CALLOUT_RESUME 1u
+void lower_callout(struct lowering *l, uint32_t resume);
 /* Jump to the guest address in r8d through the jump cache; `call` makes it a host call. */
 void lower_indirect(struct lowering *l, bool call);
 /* Marks a point inside the instruction whose registers are complete guest state (REP). */
 void lower_mark_restart(struct lowering *l);
+/* Jumps to a call-out for this instruction that is emitted behind the block's body. */
+void lower_late_callout(struct lowering *l);
+/* The operand by way of the software TLB; emits into r8-r11 (lower_soft.c). */
+bool lower_soft_operand(struct lowering *l, const struct insn *i, struct mem *m);
 bool insn_writes_memory(const struct insn *i);
 
 #endif

@@ -70,7 +70,7 @@ bool lower_popf(struct lowering *l, const struct insn *i)
     emit_and_imm(e, H_R9, POPF_SYSTEM);
     uint8_t *plain = emit_jcc8(e, CC_Z);
     uint8_t *slow = e->p;
-    lower_callout(l, true);
+    lower_callout(l, CALLOUT_RESUME);
     uint8_t *done = emit_jmp8(e);
     emit_land8(e, plain);
     if (l->mode->can_set_if) {
@@ -114,7 +114,7 @@ bool lower_sti(struct lowering *l, const struct insn *i)
     emit_load_slot(e, H_RCX, SLOT(hot.irq_hint));
     uint8_t *quiet = emit_jrcxz(e);
     emit_mov64(e, H_RCX, H_R9);
-    lower_callout(l, true);
+    lower_callout(l, CALLOUT_RESUME);
     uint8_t *done = emit_jmp8(e);
     emit_land8(e, quiet);
     emit_mov64(e, H_RCX, H_R9);

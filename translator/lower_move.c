@@ -137,11 +137,12 @@ bool lower_memory(struct lowering *l, const struct insn *i)
     unsigned reg = i->modrm >> 3 & 7;
     if (names_esp(i) && reg == 4 && row_of(i)->ext == 0xff)
         reg = H_ESP;
-    bool rex = reg >= 8 || i->mem_base == R_ESP || l->mode->seg_class[i->mem_seg] == SEGC_BASED;
+    bool rex =
+        reg >= 8 || l->soft || i->mem_base == R_ESP || l->mode->seg_class[i->mem_seg] == SEGC_BASED;
     if (rex && names_high_byte(i))
         return false;
     struct mem m;
-    if (!lower_operand(l, i, 0, &m))
+    if (l->soft ? !lower_soft_operand(l, i, &m) : !lower_operand(l, i, 0, &m))
         return false;
     emit_mem(&l->e, opcode_of(i), reg, &m);
     emit_immediate(l, i);

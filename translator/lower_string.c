@@ -32,7 +32,7 @@ bool lower_string(struct lowering *l, const struct insn *i)
     struct emitter *e = &l->e;
     unsigned source_seg = i->seg_prefix == 0xff ? SEG_DS : i->seg_prefix;
     bool source = uses_source(i->op), destination = uses_destination(i->op);
-    if (i->addrsize != 4 || (source && l->mode->seg_class[source_seg] != SEGC_FLAT) ||
+    if (l->soft || i->addrsize != 4 || (source && l->mode->seg_class[source_seg] != SEGC_FLAT) ||
         (destination && l->mode->seg_class[SEG_ES] != SEGC_FLAT))
         return false;
     emit_load_slot64(e, H_R10, SLOT(hot.view));

@@ -239,13 +239,19 @@ static void lower_one(struct translator *t, struct lowering *l, struct scanned *
     };
     l->at = s;
     l->next_eip = s->eip + i->length;
+    l->soft = cache_is_soft(l->block->page, s->eip + l->mode->cs_base);
     uint8_t *start = l->e.p;
+    unsigned late = l->late_count;
     if (!i->info || !lower_by_class(l, i)) {
         l->e.p = start;
-        lower_callout(l, i->info && falls_through(i) && cls != CLASS_CONTROL);
+        l->late_count = late;
+        lower_callout(l, i->info && falls_through(i) && cls != CLASS_CONTROL ? CALLOUT_RESUME
+                                                                             : CALLOUT_END);
         if (cls != CLASS_UNDEFINED && cls != CLASS_CALLOUT_END)
             cls = CLASS_CALLOUT;
     }
+    for (; late < l->late_count; late++)
+        l->late[late].resume = (uint32_t)(l->e.p - cache_code(t->cache)->rw);
     t->counters.by_class[cls]++;
 }
 
@@ -281,6 +287,17 @@ static void emit_stubs(struct lowering *l)
         emit_patch32(code->rw + x->host, l->e.delta, emit_here(&l->e));
         emit_mov_imm(&l->e, H_R8, l->stub_exits[n]);
         emit_jmp(&l->e, l->pads->exit);
+    }
+}
+
+static void emit_late_callouts(struct lowering *l)
+{
+    l->soft = true;
+    for (unsigned n = 0; n < l->late_count; n++) {
+        const struct late_callout *late = &l->late[n];
+        emit_patch32(late->disp, l->e.delta, emit_here(&l->e));
+        l->at = late->at;
+        lower_callout(l, late->resume);
     }
 }
 
@@ -326,6 +343,7 @@ static void finish(struct translator *t, struct lowering *l)
     struct code_memory *code = cache_code(t->cache);
     b->host_body_end = (uint32_t)(l->e.p - code->rw);
     emit_stubs(l);
+    emit_late_callouts(l);
     b->host_end = (uint32_t)(l->e.p - code->rw);
     b->insn_count = (uint16_t)t->count;
     const struct scanned *end = &t->scanned[t->count - 1];

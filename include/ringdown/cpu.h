@@ -60,8 +60,11 @@ _Static_assert(sizeof(struct fxsave_area) == 512, "FXSAVE writes 512 bytes");
 struct tlb_entry {
     uint32_t tag[3]; /* by enum access: read, write, execute */
     uint32_t gfn;
-    uint8_t *host; /* of the page's first byte */
+    uint8_t *host;     /* of the page's first byte */
+    uint32_t probe[2]; /* minus the page number, for reads and writes, or TLB_PROBE_INVALID: what
+                        * translated code adds its page number to, to get zero on a hit */
 };
+#define TLB_PROBE_INVALID 0x40000000u
 
 /* An exception on its way to the guest. */
 struct exception {
@@ -110,7 +113,8 @@ struct vcpu_hot {
     uint64_t jump_cache, jump_tag; /* loaded into r13 and r14 */
     uint64_t view;                 /* base of the current view */
     uint64_t scratch;              /* of RDTSC */
-    uint64_t flags_mask;           /* EFL_HOST, operand of pext/pdep */
+    uint32_t tlb_index_mask, tlb_page_mask, tlb_offset_mask, soft_padding; /* operands of pext */
+    uint64_t flags_mask; /* EFL_HOST, operand of pext/pdep */
 };
 
 struct vcpu {

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* bt_soft.c: which guest instructions are translated as "soft" (translator/lower_soft.c).
+ *
+ * An instruction becomes soft when it has caused SOFT_FAULTS host faults within SOFT_WINDOW: then
+ * the faults cost more than the probe would. It is on probation from then on: when fewer than
+ * SOFT_FAULTS of its probes miss in a probation, it becomes hard again; each relapse doubles the
+ * next probation. */
+#include "runtime/bt_state.h"
+
+#include "devices/device.h"
+#include "runtime/machine.h"
+
+#include <string.h>
+
+#define SOFT_FAULTS  12u
+#define SOFT_WINDOW  10000000ull /* ns */
+#define PROBATION    20000000ull /* ns */
+#define RELAPSES_MAX 6u
+
+static uint64_t now(struct bt *bt)
+{
+    return clock_now(bt->v->machine->clock);
+}
+
+static struct soft_site *site_of(struct bt *bt, const struct code_page *page, uint32_t la)
+{
+    uint32_t hash = (la ^ page->gfn << 7) * 0x9e3779b1u;
+    return &bt->sites[hash >> (32 - SOFT_SITE_BITS)];
+}
+
+/* A host fault at an instruction. Called from the signal handler, while no C code is interrupted.
+ */
+void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip)
+{
+    uint32_t la = eip + bt->mode.cs_base;
+    struct soft_site *s = site_of(bt, b->page, la);
+    uint64_t time = now(bt);
+    if (s->page != b->page || s->la != la) {
+        if (s->page && s->soft)
+            return;
+        *s = (struct soft_site){.page = b->page, .la = la, .since = time};
+    }
+    if (s->soft)
+        return;
+    if (time - s->since > SOFT_WINDOW) {
+        s->since = time;
+        s->count = 0;
+    }
+    if (++s->count < SOFT_FAULTS || bt->soft_count == SOFT_LIST)
+        return;
+    s->soft = true;
+    s->count = 0;
+    s->since = time;
+    bt->soft_list[bt->soft_count++] = (uint16_t)(s - bt->sites);
+    bt->v->machine->stats.sites_softened++;
+    cache_set_soft(b->page, la, true);
+    bt->softened = b;
+}
+
+void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip)
+{
+    struct soft_site *s = site_of(bt, page, eip + bt->mode.cs_base);
+    s->count += s->count < UINT16_MAX;
+}
+
+/* Ends the probation of those that miss no more. */
+void bt_soft_review(struct bt *bt)
+{
+    uint64_t time = now(bt);
+    for (unsigned n = bt->soft_count; n-- > 0;) {
+        struct soft_site *s = &bt->sites[bt->soft_list[n]];
+        if (time - s->since < PROBATION << s->relapses)
+            continue;
+        s->since = time;
+        if (s->count < SOFT_FAULTS << s->relapses) {
+            s->soft = false;
+            s->relapses += s->relapses < RELAPSES_MAX;
+            bt->soft_list[n] = bt->soft_list[--bt->soft_count];
+            cache_set_soft(s->page, s->la, false);
+            cache_drop_at(bt->cache, s->page, s->la);
+        }
+        s->count = 0;
+    }
+}
+
+/* The cache was flushed: its pages are gone. */
+void bt_soft_reset(struct bt *bt)
+{
+    memset(bt->sites, 0, sizeof(bt->sites));
+    bt->soft_count = 0;
+    bt->softened = NULL;
+}
