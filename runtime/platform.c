@@ -97,7 +97,6 @@ static void nmi_set(void *opaque, unsigned input, int level)
     if (!level)
         return;
     p->nmi = true;
-    p->machine->vcpu->halted = false;
     atomic_fetch_or(&p->machine->vcpu->request, VCPU_REQ_EVENT);
 }
 
