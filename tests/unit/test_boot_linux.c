@@ -158,9 +158,10 @@ Test(boot_linux, a_reset_loads_everything_again)
     cr_assert_eq(m->vcpu->eip, 0x100000);
     cr_assert_eq(m->vcpu->cr0 & CR0_PG, 0);
     cr_assert_eq(guest32(m, 0x100000), 0x90909090);
-    remove_temporary(path);
+    unlink(path);
     cr_assert_not(machine_reset(m, err, sizeof err), "the image is gone");
     machine_destroy(m);
+    free(path);
 }
 
 /* Headers full of noise, cut anywhere: refused or taken, never followed out of bounds. */
