@@ -30,7 +30,8 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ TERM=${TERM:-linux} LC_ALL=C
 started=
 clock() {
     read -r now rest </proc/uptime
-    now=${now%.*}${now#*.}
+    hundredths=${now#*.}
+    now=$((${now%.*} * 100 + ${hundredths#0})) # a leading zero would make it octal
     if [ -z "$started" ]; then
         started=$now
     else
