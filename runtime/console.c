@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ struct console {
     unsigned head, tail; /* free-running; input[tail..head) waits for the guest */
 };
 
-static struct termios saved_termios;
+static struct termios saved_termios, raw_termios;
 static atomic_bool terminal_raw;
 
 void console_restore_terminal(void)
@@ -46,10 +47,21 @@ void console_restore_terminal(void)
         tcsetattr(STDIN_FILENO, TCSANOW, &saved_termios);
 }
 
+/* A shell that had us stopped gives the terminal back in its own mode. */
+static void continued(int signo)
+{
+    (void)signo;
+    int error = errno;
+    if (atomic_load(&terminal_raw) && tcgetpgrp(STDIN_FILENO) == getpgrp())
+        tcsetattr(STDIN_FILENO, TCSANOW, &raw_termios);
+    errno = error;
+}
+
 /* Raw input, so that every key including ^C reaches the guest; output processing stays on, so that
  * our own messages look right. */
 static bool terminal_make_raw(void)
 {
+    struct sigaction sa = {.sa_handler = continued, .sa_flags = SA_ONSTACK | SA_RESTART};
     if (!isatty(STDIN_FILENO) || tcgetpgrp(STDIN_FILENO) != getpgrp() ||
         tcgetattr(STDIN_FILENO, &saved_termios) < 0)
         return false;
@@ -59,11 +71,15 @@ static bool terminal_make_raw(void)
     raw.c_cflag = (raw.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
+    raw_termios = raw;
     atomic_store(&terminal_raw, true);
-    if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0)
-        return true;
-    atomic_store(&terminal_raw, false);
-    return false;
+    if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0) {
+        atomic_store(&terminal_raw, false);
+        return false;
+    }
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGCONT, &sa, NULL);
+    return true;
 }
 
 /* --- the escape filter --- */
