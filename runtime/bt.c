@@ -116,7 +116,7 @@ static void load_view(struct bt *bt)
 static void load_return_stack(struct bt *bt)
 {
     unsigned side = bt->v->cpl == 3;
-    uint64_t epoch = cache_epoch(bt->cache);
+    uint64_t epoch = cache_epoch(bt->cache, side ? SPACE_USER : SPACE_SUPERVISOR);
     if (side != bt->return_side) {
         bt->returns[bt->return_side].sp = bt->v->hot.return_sp;
         bt->v->hot.return_sp = bt->returns[side].sp;
@@ -162,6 +162,12 @@ static void enter(struct bt *bt, uint64_t host)
 }
 
 /* --- exits --- */
+
+/* While this stays the same, so do all blocks that could be running now. */
+static uint64_t current_epoch(const struct bt *bt)
+{
+    return cache_epoch(bt->cache, SPACE_SUPERVISOR) + cache_epoch(bt->cache, SPACE_USER);
+}
 
 /* What follows an exit. */
 enum next {
@@ -278,7 +284,7 @@ static void prefill_after_fault(struct bt *bt)
 static enum next exit_callout(struct bt *bt, const struct exit_record *x)
 {
     struct vcpu *v = bt->v;
-    uint64_t epoch = cache_epoch(bt->cache);
+    uint64_t epoch = current_epoch(bt);
     int mode = bt->mode_id;
     uint32_t resume = x->host, next_eip = x->eip + (x->insn ? x->insn->length : 0);
     unsigned op = x->insn ? x->insn->op : (unsigned)OP_COUNT;
@@ -298,7 +304,7 @@ static enum next exit_callout(struct bt *bt, const struct exit_record *x)
         prefill_after_fault(bt);
     if (must_return(bt))
         return NEXT_RETURN;
-    if (!resume || v->eip != next_eip || v->shadow || cache_epoch(bt->cache) != epoch)
+    if (!resume || v->eip != next_eip || v->shadow || current_epoch(bt) != epoch)
         return NEXT_LOOKUP;
     if (!keeps_mode(op) && (debug_active(v) || !bt_update_mode(bt) || bt->mode_id != mode))
         return NEXT_LOOKUP;
@@ -310,7 +316,7 @@ static enum next exit_callout(struct bt *bt, const struct exit_record *x)
 static enum next exit_fault(struct bt *bt)
 {
     struct vcpu *v = bt->v;
-    uint64_t epoch = cache_epoch(bt->cache);
+    uint64_t epoch = current_epoch(bt);
     int mode = bt->mode_id;
     v->eip = v->hot.exit_eip;
     v->machine->stats.exit_fault++;
@@ -319,8 +325,8 @@ static enum next exit_fault(struct bt *bt)
     interp_step(v);
     if (must_return(bt))
         return NEXT_RETURN;
-    if (!bt->faulted->valid || v->shadow || cache_epoch(bt->cache) != epoch ||
-        !bt_update_mode(bt) || bt->mode_id != mode)
+    if (!bt->faulted->valid || v->shadow || current_epoch(bt) != epoch || !bt_update_mode(bt) ||
+        bt->mode_id != mode)
         return NEXT_LOOKUP;
     return go_to(bt, cache_entry_in(bt->cache, bt->faulted, v->eip));
 }

@@ -120,21 +120,29 @@ struct entry bt_lookup(struct bt *bt, uint32_t eip)
 
 static bool still_mapped(void *opaque, const struct code_page *p)
 {
-    struct walk w = mmu_walk(opaque, p->la, ACC_EXEC, p->space == SPACE_USER, false);
-    return w.ok && w.gpa >> 12 == p->gfn;
+    struct bt *bt = opaque;
+    struct walk w = mmu_walk(bt->v, p->la, ACC_EXEC, p->space == SPACE_USER, false);
+    if (!w.ok || w.gpa >> 12 != p->gfn)
+        return false;
+    views_note_code(bt->views, p->la, p->space == SPACE_USER);
+    return true;
 }
 
-static void verify(struct bt *bt, bool globals_too)
+/* Checks the active pages of a space, unless nothing about them has changed since that was last
+ * done in this address space. What stays active is noted in the view, which then watches it. */
+static void verify(struct bt *bt, enum space space)
 {
-    cache_pages_verify(bt->cache, SPACE_SUPERVISOR, globals_too, still_mapped, bt->v);
-    cache_pages_verify(bt->cache, SPACE_USER, true, still_mapped, bt->v);
+    bool user = space == SPACE_USER;
+    if (!views_code_moved(bt->views, user, cache_generation(bt->cache, space)))
+        return;
+    cache_pages_verify(bt->cache, space, user, still_mapped, bt);
 }
 
 static void verify_page(struct bt *bt, uint32_t la)
 {
     for (enum space space = 0; space < SPACE_COUNT; space++) {
         struct code_page *page = cache_page_active(bt->cache, space, la);
-        if (page && !still_mapped(bt->v, page))
+        if (page && !still_mapped(bt, page))
             cache_page_deactivate(bt->cache, page);
     }
 }
@@ -147,11 +155,13 @@ void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg)
     switch (event) {
     case TLB_FLUSH_ALL:
         views_flush_all(bt->views);
-        verify(bt, true);
+        cache_pages_verify(bt->cache, SPACE_SUPERVISOR, true, still_mapped, bt);
+        cache_pages_verify(bt->cache, SPACE_USER, true, still_mapped, bt);
         break;
     case TLB_CR3:
         views_cr3_loaded(bt->views);
-        verify(bt, false);
+        verify(bt, SPACE_SUPERVISOR);
+        verify(bt, SPACE_USER);
         break;
     case TLB_INVLPG:
         views_invlpg(bt->views, arg);

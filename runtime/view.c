@@ -210,8 +210,12 @@ static void sync_entry(struct views *w, struct view *view, unsigned slot, const 
     uint64_t is = table_entry(w, table, n), was = table_entry(w, s->table_copy, n);
     if (is == was)
         return;
-    if ((s->spte[n] & SPTE_MAPPED) && !pte_compatible(was, is))
-        view_map_drop(view, w->rmap, slot * SLOT_PAGES + n, 1);
+    if (!pte_compatible(was, is)) {
+        if (s->spte[n] & SPTE_MAPPED)
+            view_map_drop(view, w->rmap, slot * SLOT_PAGES + n, 1);
+        view->code_moved |= s->spte[n] & SPTE_CODE;
+        s->spte[n] &= ~SPTE_CODE;
+    }
     if (pte_size(w->v) == 4)
         ((uint32_t *)s->table_copy)[n] = (uint32_t)is;
     else
@@ -288,6 +292,7 @@ static struct view *user_view(struct views *w)
     }
     stats_of(w)->views_created++;
     oldest->cr3 = cr3;
+    oldest->code_moved = true;
     *hint = (uint8_t)oldest->number;
     return oldest;
 }
@@ -446,11 +451,20 @@ static bool map_large(struct views *w, struct view *view, unsigned slot, const s
     return true;
 }
 
-/* Whether a neighbouring entry may be mapped together with the page that faulted. */
-static bool neighbour_joins(struct views *w, const struct slot *s, unsigned n, uint64_t leaf,
-                            uint32_t gfn, bool writable)
+static void note_entry(struct views *w, struct slot *s, unsigned slot, unsigned n)
 {
-    uint64_t entry = table_entry(w, s->table_copy, n);
+    const void *table = slot_table(w, slot, s->pde);
+    if (pte_size(w->v) == 4)
+        ((uint32_t *)s->table_copy)[n] = ((const uint32_t *)table)[n];
+    else
+        ((uint64_t *)s->table_copy)[n] = ((const uint64_t *)table)[n];
+}
+
+/* Whether a neighbouring entry may be mapped together with the page that faulted. */
+static bool neighbour_joins(struct views *w, const struct slot *s, const void *table, unsigned n,
+                            uint64_t leaf, uint32_t gfn, bool writable)
+{
+    uint64_t entry = table_entry(w, table, n);
     uint64_t alike = PTE_P | PTE_W | PTE_U | PTE_A | PTE_G | PTE_NX | (writable ? PTE_D : 0);
     bool can_write;
     return !(s->spte[n] & SPTE_MAPPED) && ((entry ^ leaf) & alike) == 0 &&
@@ -464,11 +478,12 @@ static bool map_small(struct views *w, struct view *view, uint32_t la, const str
     unsigned slot = la >> SLOT_SHIFT, n = la >> 12 & (SLOT_PAGES - 1);
     struct slot *s = &view->slots[slot];
     uint32_t gfn = (uint32_t)(walk->gpa >> 12);
-    uint64_t leaf = table_entry(w, s->table_copy, n);
+    const void *table = slot_table(w, slot, s->pde);
+    uint64_t leaf = table_entry(w, table, n);
     unsigned from = n, to = n + 1;
-    while (from > 0 && neighbour_joins(w, s, from - 1, leaf, gfn - (n - from) - 1, writable))
+    while (from > 0 && neighbour_joins(w, s, table, from - 1, leaf, gfn - (n - from) - 1, writable))
         from--;
-    while (to < SLOT_PAGES && neighbour_joins(w, s, to, leaf, gfn + (to - n), writable))
+    while (to < SLOT_PAGES && neighbour_joins(w, s, table, to, leaf, gfn + (to - n), writable))
         to++;
     uint32_t first = gfn - (n - from);
     int64_t offset = phys_memfd_offset(w->phys, first);
@@ -482,6 +497,8 @@ static bool map_small(struct views *w, struct view *view, uint32_t la, const str
     if (view_map_run(view, w->rmap, slot * SLOT_PAGES + from, to - from, first, phys_memfd(w->phys),
                      offset, writable) < 0)
         return false;
+    for (unsigned k = from; k < to; k++)
+        note_entry(w, s, slot, k);
     stats_of(w)->pages_mapped += to - from;
     return true;
 }
@@ -509,26 +526,8 @@ static bool slot_prepare(struct views *w, struct view *view, unsigned slot, cons
         if (!s->table_copy)
             return false;
         memcpy(s->table_copy, table, bytes);
-        return true;
     }
-    /* The copy stands for what is mapped: bring it up to date only where nothing is. */
-    for (unsigned n = 0; n < SLOT_PAGES; n++)
-        if (!(s->spte[n] & SPTE_MAPPED)) {
-            if (pte_size(w->v) == 4)
-                ((uint32_t *)s->table_copy)[n] = ((const uint32_t *)table)[n];
-            else
-                ((uint64_t *)s->table_copy)[n] = ((const uint64_t *)table)[n];
-        }
     return true;
-}
-
-static void note_entry(struct views *w, struct slot *s, unsigned slot, unsigned n)
-{
-    const void *table = slot_table(w, slot, s->pde);
-    if (pte_size(w->v) == 4)
-        ((uint32_t *)s->table_copy)[n] = ((const uint32_t *)table)[n];
-    else
-        ((uint64_t *)s->table_copy)[n] = ((const uint64_t *)table)[n];
 }
 
 static bool fill(struct views *w, struct view *view, uint32_t la, const struct walk *walk,
@@ -553,8 +552,33 @@ static bool fill(struct views *w, struct view *view, uint32_t la, const struct w
     stats_of(w)->fault_fill++;
     if (pde_is_large(w->v, s->pde))
         return map_large(w, view, slot, walk, la);
-    note_entry(w, s, slot, n);
     return map_small(w, view, la, walk, writable);
+}
+
+void views_note_code(struct views *w, uint32_t la, bool user)
+{
+    struct view *view = user ? w->current_user : &w->view[0];
+    unsigned slot = la >> SLOT_SHIFT, n = la >> 12 & (SLOT_PAGES - 1);
+    struct walk walk = mmu_walk(w->v, la, ACC_EXEC, user, false);
+    if (!walk.ok || !slot_prepare(w, view, slot, &walk)) {
+        view->code_moved = true;
+        return;
+    }
+    struct slot *s = &view->slots[slot];
+    s->large = pde_is_large(w->v, s->pde);
+    s->has_code = true;
+    s->spte[n] |= SPTE_CODE;
+    if (!s->large)
+        note_entry(w, s, slot, n);
+}
+
+bool views_code_moved(struct views *w, bool user, uint64_t generation)
+{
+    struct view *view = user ? w->current_user : &w->view[0];
+    bool moved = view->code_moved || view->generation != generation;
+    view->code_moved = false;
+    view->generation = generation;
+    return moved;
 }
 
 enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write,

@@ -42,6 +42,13 @@ enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write,
  * fault has been served). Never faults, sets A as a speculative access may. */
 void views_prefill(struct views *w, uint32_t la, bool user);
 
+/* Code pages. The owner notes each page that it executes from; from then on views_code_moved()
+ * tells whether any noted page's mapping may have changed in the supervisor or the current user
+ * view since it was last cleared, or since `generation`, the owner's count of noted pages, was last
+ * seen there. */
+void views_note_code(struct views *w, uint32_t la, bool user);
+bool views_code_moved(struct views *w, bool user, uint64_t generation);
+
 /* TLB events; see mmu.h. */
 void views_flush_all(struct views *w);
 void views_cr3_loaded(struct views *w);

@@ -135,7 +135,7 @@ int view_map_run(struct view *w, struct rmap *r, uint32_t page, uint32_t count, 
             s->mapped++;
             w->mapped += !s->large;
         }
-        *spte = value;
+        *spte = value | (*spte & SPTE_CODE);
     }
     w->mapped += s->large;
     return 0;
@@ -161,7 +161,7 @@ static void forget_page(struct view *w, struct rmap *r, struct slot *s, uint32_t
         w->mapped--;
     }
     s->mapped--;
-    *spte = 0;
+    *spte &= SPTE_CODE;
 }
 
 void view_map_drop(struct view *w, struct rmap *r, uint32_t page, uint32_t count)
@@ -186,6 +186,7 @@ bool view_slot_open(struct view *w, unsigned slot)
 static void slot_close(struct view *w, unsigned slot)
 {
     struct slot *s = &w->slots[slot];
+    w->code_moved |= s->has_code;
     free(s->spte);
     free(s->table_copy);
     *s = (struct slot){0};

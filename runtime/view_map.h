@@ -16,6 +16,7 @@
 /* Shadow entry: gfn << 8 and these. */
 #define SPTE_MAPPED 1u
 #define SPTE_WRITE  2u
+#define SPTE_CODE   4u /* the owner executes from the page, mapped or not */
 
 struct slot {
     uint64_t pde;     /* guest directory entry that it was filled from */
@@ -23,6 +24,7 @@ struct slot {
     uint32_t *spte;   /* SLOT_PAGES entries; NULL: slot is empty */
     uint32_t mapped;  /* entries with SPTE_MAPPED */
     bool global;      /* everything mapped came from global pages */
+    bool has_code;    /* some entry has SPTE_CODE */
     bool large;
 };
 
@@ -32,7 +34,9 @@ struct view {
     bool user, used;
     uint32_t cr3;
     uint64_t last_use;
-    uint32_t mapped; /* pages mapped one by one: an upper bound on host mappings */
+    bool code_moved;     /* the mapping of a noted code page may have changed */
+    uint64_t generation; /* see views_code_moved() */
+    uint32_t mapped;     /* pages mapped one by one: an upper bound on host mappings */
     struct slot *slots;
     uint64_t populated[SLOT_COUNT / 64];
 };

@@ -32,6 +32,7 @@ struct code_page {
     struct block *spilled;   /* whose second page this is, by block.page2_next */
     struct code_page *hash_next, *gfn_next;
     uint32_t active_index; /* in the list of active pages of its space */
+    uint32_t flag;         /* number of its word in the cache's table of inactive pages */
     /* A bit for each byte at which a translated instruction starts, in some mode and perhaps in a
      * block that has gone since: a hint that spares searches. */
     uint64_t starts[64];
@@ -72,6 +73,15 @@ enum {
     MARK_RESTART = 4, /* inside, but all guest state is in its registers: REP under way */
 };
 
+/* A way into user code from elsewhere: looks whether the page is active in the address space that
+ * runs now, then jumps to a place in its block. So a switch of address spaces writes a word a page
+ * and patches no code. */
+struct gate {
+    uint32_t entry; /* offset in code memory that it leads to */
+    uint32_t host;  /* its own */
+    struct gate *next;
+};
+
 struct block {
     uint32_t eip;
     uint16_t mode; /* id, see mode.h */
@@ -83,6 +93,7 @@ struct block {
     struct code_page *page, *page2; /* page2: of a first instruction that crosses, else NULL */
     struct block *hash_next, *page_next, *page2_next;
     struct exit_record *incoming;
+    struct gate *gates;
 };
 
 #endif

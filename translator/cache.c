@@ -14,7 +14,11 @@
 #define PAGE_HASH_BITS  12
 #define ACTIVE_PAGES    (1u << 20)
 #define ROOM_EXITS      8u
-#define ROOM_MARKS      8u
+#define PAGES_MAX       (1u << 18)
+#define GATE_BYTES      64u /* at most */
+/* The jump cache, then a word for each page; both are reached from r13. */
+#define TABLE_BYTES (JUMP_CACHE_SIZE * sizeof(struct jump_entry) + PAGES_MAX * sizeof(uint32_t))
+#define ROOM_MARKS  8u
 
 /* An array in lazily committed memory that only grows until the next flush. */
 struct arena {
@@ -27,7 +31,8 @@ struct cache {
     struct pads pads;
     struct jump_entry *jump;
     struct cache_client client;
-    struct arena blocks, exits, marks, pages, insns;
+    struct arena blocks, exits, marks, pages, insns, gates;
+    uint32_t *inactive;     /* a word for each page in the arena: nonzero if it is not active */
     struct block **by_host; /* committed blocks by rising host offset */
     size_t by_host_count;
     struct block *hash[1u << BLOCK_HASH_BITS];
@@ -39,7 +44,7 @@ struct cache {
     struct mode modes[MODE_MAX];
     unsigned mode_count;
     struct cache_counters counters;
-    uint64_t epoch;
+    uint64_t epoch[SPACE_COUNT], generation[SPACE_COUNT];
 };
 
 static void *reserve(size_t bytes)
@@ -84,10 +89,12 @@ static bool create_tables(struct cache *c, size_t code_size)
         !arena_create(&c->exits, sizeof(struct exit_record), code_size / 12 + 256) ||
         !arena_create(&c->marks, sizeof(struct insn_mark), code_size / 2 + 256) ||
         !arena_create(&c->insns, sizeof(struct insn), code_size / 64 + 64) ||
-        !arena_create(&c->pages, sizeof(struct code_page), 1u << 18))
+        !arena_create(&c->gates, sizeof(struct gate), code_size / GATE_BYTES + 64) ||
+        !arena_create(&c->pages, sizeof(struct code_page), PAGES_MAX))
         return false;
     c->by_host = reserve(blocks * sizeof(*c->by_host));
-    c->jump = reserve(JUMP_CACHE_SIZE * sizeof(*c->jump));
+    c->jump = reserve(TABLE_BYTES);
+    c->inactive = (uint32_t *)(c->jump + JUMP_CACHE_SIZE);
     for (unsigned s = 0; s < SPACE_COUNT; s++) {
         c->active[s] = reserve(ACTIVE_PAGES * sizeof(**c->active));
         c->active_list[s] = reserve((size_t)ACTIVE_PAGES * sizeof(**c->active_list));
@@ -133,7 +140,7 @@ void cache_destroy(struct cache *c)
     if (!c)
         return;
     release(c->by_host, c->blocks.capacity * sizeof(*c->by_host));
-    release(c->jump, JUMP_CACHE_SIZE * sizeof(*c->jump));
+    release(c->jump, TABLE_BYTES);
     for (unsigned s = 0; s < SPACE_COUNT; s++) {
         release(c->active[s], ACTIVE_PAGES * sizeof(**c->active));
         release(c->active_list[s], (size_t)ACTIVE_PAGES * sizeof(**c->active_list));
@@ -143,6 +150,7 @@ void cache_destroy(struct cache *c)
     arena_destroy(&c->marks);
     arena_destroy(&c->pages);
     arena_destroy(&c->insns);
+    arena_destroy(&c->gates);
     code_memory_destroy(&c->code);
     free(c);
 }
@@ -167,9 +175,14 @@ const struct cache_counters *cache_counters(const struct cache *c)
     return &c->counters;
 }
 
-uint64_t cache_epoch(const struct cache *c)
+uint64_t cache_epoch(const struct cache *c, enum space space)
 {
-    return c->epoch;
+    return c->epoch[space];
+}
+
+uint64_t cache_generation(const struct cache *c, enum space space)
+{
+    return c->generation[space];
 }
 
 int cache_mode_id(struct cache *c, const struct mode *m)
@@ -195,14 +208,6 @@ static struct jump_entry *jump_slot(struct cache *c, uint32_t eip)
     return &c->jump[eip & (JUMP_CACHE_SIZE - 1)];
 }
 
-void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to)
-{
-    *jump_slot(c, eip) = (struct jump_entry){
-        .key = -((uint64_t)to.block->mode << 32 | eip),
-        .host = (uint64_t)c->code.rx + to.host,
-    };
-}
-
 uint64_t cache_jump_find(const struct cache *c, uint32_t eip, unsigned mode)
 {
     const struct jump_entry *e = &c->jump[eip & (JUMP_CACHE_SIZE - 1)];
@@ -212,12 +217,87 @@ uint64_t cache_jump_find(const struct cache *c, uint32_t eip, unsigned mode)
 static void jump_remove(struct cache *c, const struct block *b)
 {
     const struct insn_mark *marks = cache_marks(c, b);
-    uint64_t host = (uint64_t)c->code.rx + b->host;
     for (uint32_t n = 0; n < b->mark_count; n++) {
-        struct jump_entry *e = jump_slot(c, b->eip + marks[n].guest);
-        if (e->host - host < b->host_end - b->host)
+        uint32_t eip = b->eip + marks[n].guest;
+        struct jump_entry *e = jump_slot(c, eip);
+        if (e->key + ((uint64_t)b->mode << 32 | eip) == 0)
             *e = (struct jump_entry){.key = JUMP_CACHE_EMPTY};
     }
+}
+
+/* --- gates --- */
+
+/* Offset from r13 of a page's word. */
+static int32_t inactive_offset(const struct code_page *p)
+{
+    return (int32_t)(JUMP_CACHE_SIZE * sizeof(struct jump_entry) + p->flag * sizeof(uint32_t));
+}
+
+/*     mov  r9, rcx
+ *     mov  ecx, [r13 + inactive]
+ *     jrcxz open
+ *     mov  rcx, r9
+ *     mov  r8d, eip
+ *     jmp  indirect
+ * open: mov rcx, r9
+ *     jmp  entry  */
+static void emit_gate(struct cache *c, struct emitter *e, const struct block *b, uint32_t eip,
+                      uint32_t entry)
+{
+    struct mem word = {.base = H_JCACHE, .index = H_NONE, .disp = inactive_offset(b->page)};
+    emit_mov64(e, H_R9, H_RCX);
+    emit_load(e, H_RCX, &word);
+    if (b->page2) {
+        word.disp = inactive_offset(b->page2);
+        emit_load(e, H_R10, &word);
+        emit_lea(e, H_RCX, &(struct mem){.base = H_RCX, .index = H_R10, .scale = 1});
+    }
+    uint8_t *open = emit_jrcxz(e);
+    emit_mov64(e, H_RCX, H_R9);
+    emit_mov_imm(e, H_R8, eip);
+    emit_jmp(e, c->pads.indirect);
+    emit_land8(e, open);
+    emit_mov64(e, H_RCX, H_R9);
+    emit_jmp(e, c->code.rx + entry);
+}
+
+/* The gate to an entry, made at first use; NULL when there is no room. */
+static const struct gate *gate_to(struct cache *c, uint32_t eip, struct entry to)
+{
+    for (struct gate *g = to.block->gates; g; g = g->next)
+        if (g->entry == to.host)
+            return g;
+    if (code_memory_room(&c->code) < GATE_BYTES)
+        return NULL;
+    struct gate *g = arena_add(&c->gates);
+    if (!g)
+        return NULL;
+    struct emitter e = {c->code.rw + c->code.used, c->code.rx - c->code.rw};
+    *g = (struct gate){to.host, (uint32_t)c->code.used, to.block->gates};
+    to.block->gates = g;
+    emit_gate(c, &e, to.block, eip, to.host);
+    c->code.used = (size_t)(e.p - c->code.rw);
+    return g;
+}
+
+/* Where code of `from` (NULL: anyone) has to go to get to an entry; 0 when there is no room. */
+static uint32_t way_to(struct cache *c, const struct code_page *from, uint32_t eip, struct entry to)
+{
+    const struct block *b = to.block;
+    if (b->page->space != SPACE_USER || (from == b->page && !b->page2))
+        return to.host;
+    const struct gate *g = gate_to(c, eip, to);
+    return g ? g->host : 0;
+}
+
+void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to)
+{
+    uint32_t host = way_to(c, NULL, eip, to);
+    if (host)
+        *jump_slot(c, eip) = (struct jump_entry){
+            .key = -((uint64_t)to.block->mode << 32 | eip),
+            .host = (uint64_t)c->code.rx + host,
+        };
 }
 
 /* --- links --- */
@@ -230,7 +310,9 @@ static void set_branch(struct cache *c, struct exit_record *x, uint32_t target)
 void cache_link(struct cache *c, struct exit_record *x, struct entry entry)
 {
     struct block *to = entry.block;
-    if (x->linked || x->kind != EXIT_BRANCH)
+    uint32_t host =
+        x->linked || x->kind != EXIT_BRANCH ? 0 : way_to(c, x->from->page, x->eip, entry);
+    if (!host)
         return;
     x->linked = true;
     x->to = to;
@@ -239,7 +321,7 @@ void cache_link(struct cache *c, struct exit_record *x, struct entry entry)
     if (x->next)
         x->next->prev = x;
     to->incoming = x;
-    set_branch(c, x, entry.host);
+    set_branch(c, x, host);
     c->counters.links++;
 }
 
@@ -307,6 +389,8 @@ static struct code_page *page_find(struct cache *c, enum space space, uint32_t l
     struct code_page **frame = gfn_bucket(c, gfn);
     p->gfn_next = *frame;
     *frame = p;
+    p->flag = (uint32_t)(c->pages.used - 1);
+    c->inactive[p->flag] = 1;
     return p;
 }
 
@@ -323,6 +407,8 @@ struct code_page *cache_page_activate(struct cache *c, enum space space, uint32_
     if (!p)
         return NULL;
     p->active = true;
+    c->generation[space]++;
+    c->inactive[p->flag] = 0;
     p->global = global;
     p->active_index = c->active_count[space]++;
     c->active_list[space][p->active_index] = p;
@@ -338,11 +424,14 @@ void cache_page_deactivate(struct cache *c, struct code_page *p)
     last->active_index = p->active_index;
     c->active[p->space][p->la >> 12] = NULL;
     p->active = false;
+    c->inactive[p->flag] = 1;
+    c->epoch[p->space]++;
+    if (p->space == SPACE_USER)
+        return; /* its gates are shut */
     for (struct block *b = p->blocks; b; b = b->page_next)
         unlink_incoming(c, b, true);
     for (struct block *b = p->spilled; b; b = b->page2_next)
         unlink_incoming(c, b, false);
-    c->epoch++;
 }
 
 void cache_pages_verify(struct cache *c, enum space space, bool globals_too,
@@ -551,7 +640,7 @@ static void block_drop(struct cache *c, struct block *b)
         list_remove_page2(&b->page2->spilled, b);
     b->valid = false;
     c->counters.inv_write++;
-    c->epoch++;
+    c->epoch[b->page->space]++;
 }
 
 void cache_drop(struct cache *c, struct block *b)
@@ -654,8 +743,12 @@ void cache_flush(struct cache *c)
     arena_reset(&c->marks);
     arena_reset(&c->pages);
     arena_reset(&c->insns);
+    arena_reset(&c->gates);
     code_memory_reset(&c->code);
     jump_cache_clear(c);
     c->counters.flushes++;
-    c->epoch++;
+    for (unsigned s = 0; s < SPACE_COUNT; s++) {
+        c->epoch[s]++;
+        c->generation[s]++;
+    }
 }

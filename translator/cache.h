@@ -55,9 +55,11 @@ struct code_memory *cache_code(struct cache *c);
 struct jump_entry *cache_jump_table(struct cache *c);
 struct pads *cache_pads(struct cache *c);
 const struct cache_counters *cache_counters(const struct cache *c);
-/* Changes whenever code has been invalidated, deactivated or flushed: host return addresses that
- * were kept from before may not be used. */
-uint64_t cache_epoch(const struct cache *c);
+/* Changes whenever code of a space has been invalidated, deactivated or flushed: host return
+ * addresses that were kept from before may not be used. */
+uint64_t cache_epoch(const struct cache *c, enum space space);
+/* Changes whenever a page of a space becomes active. */
+uint64_t cache_generation(const struct cache *c, enum space space);
 
 /* Interned modes. The id stays valid until the next flush; -1 when there is no room: flush. */
 int cache_mode_id(struct cache *c, const struct mode *m);
