@@ -45,6 +45,7 @@ enum {
     INFO_CMDLINE = 16,
     INFO_MODS_COUNT = 20,
     INFO_MODS_ADDR = 24,
+    INFO_SECTIONS = 28, /* count, entry size, address, index of the names' section */
     INFO_MMAP_LENGTH = 44,
     INFO_MMAP_ADDR = 48,
     INFO_LOADER_NAME = 64
@@ -53,6 +54,7 @@ enum {
     HAVE_MEMORY = 0x001,
     HAVE_CMDLINE = 0x004,
     HAVE_MODULES = 0x008,
+    HAVE_SECTIONS = 0x020,
     HAVE_MMAP = 0x040,
     HAVE_LOADER_NAME = 0x200
 };
@@ -77,8 +79,17 @@ enum {
     P_MEMSZ = 20,
     P_SIZE = 32
 };
-#define PT_LOAD 1u
-#define EM_386  3u
+enum {
+    E_SHOFF = 32,
+    E_SHENTSIZE = 46,
+    E_SHNUM = 48,
+    E_SHSTRNDX = 50,
+};
+enum { SH_TYPE = 4, SH_FLAGS = 8, SH_ADDR = 12, SH_OFFSET = 16, SH_LENGTH = 20, SH_SIZE = 40 };
+#define SHT_NOBITS 8u
+#define SHF_ALLOC  2u
+#define PT_LOAD    1u
+#define EM_386     3u
 
 struct range {
     uint64_t start, end;
@@ -94,6 +105,7 @@ struct multiboot {
     struct range module[MAX_MODULES];
     const char *module_spec[MAX_MODULES];
     unsigned module_count;
+    uint32_t sections, section_count, section_names; /* table's guest address, 0: none */
 };
 
 /* --- the header --- */
@@ -194,6 +206,47 @@ static bool load_elf(struct boot *b, struct multiboot *mb)
     return mb->segment_count || boot_fail(b, "%s: no segment to load", k->path);
 }
 
+/* Puts the section headers behind what is loaded, and before them the sections that a kernel's
+ * symbols are in, which no segment has. A damaged or oversized table is left out: it is a courtesy.
+ */
+static bool load_sections(struct boot *b, struct multiboot *mb)
+{
+    const struct image *k = &b->kernel;
+    uint64_t ram = phys_ram_size(b->m->phys);
+    uint64_t shoff = boot_le32(k->data + E_SHOFF), count = boot_le16(k->data + E_SHNUM);
+    if (!count || boot_le16(k->data + E_SHENTSIZE) != SH_SIZE || shoff > k->size ||
+        count * SH_SIZE > k->size - shoff)
+        return true;
+    uint8_t *table = malloc(count * SH_SIZE);
+    if (!table)
+        return boot_fail(b, "out of memory");
+    memcpy(table, k->data + shoff, count * SH_SIZE);
+    uint64_t next = mb->next;
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < count; i++) {
+        uint8_t *h = table + i * SH_SIZE;
+        uint64_t offset = boot_le32(h + SH_OFFSET), length = boot_le32(h + SH_LENGTH);
+        if (boot_le32(h + SH_FLAGS) & SHF_ALLOC || boot_le32(h + SH_TYPE) == SHT_NOBITS ||
+            boot_le32(h + SH_ADDR) || !length)
+            continue;
+        if (offset > k->size || length > k->size - offset || next > ram || length > ram - next)
+            goto out;
+        ok = boot_write(b, next, k->data + offset, length);
+        boot_put32(h + SH_ADDR, (uint32_t)next);
+        next = (next + length + 15) & ~15ull;
+    }
+    if (!ok || next > ram || count * SH_SIZE > ram - next)
+        goto out;
+    ok = boot_write(b, next, table, count * SH_SIZE);
+    mb->sections = (uint32_t)next;
+    mb->section_count = (uint32_t)count;
+    mb->section_names = boot_le16(k->data + E_SHSTRNDX);
+    mb->next = (next + count * SH_SIZE + PAGE - 1) & ~(PAGE - 1);
+out:
+    free(table);
+    return ok;
+}
+
 static bool load_kernel(struct boot *b, struct multiboot *mb)
 {
     find_header(&b->kernel, &mb->header);
@@ -208,7 +261,7 @@ static bool load_kernel(struct boot *b, struct multiboot *mb)
     for (unsigned i = 0; i < mb->segment_count; i++)
         if (mb->segment[i].end > mb->next)
             mb->next = (mb->segment[i].end + PAGE - 1) & ~(PAGE - 1);
-    return true;
+    return mb->flags & FLAG_AOUT || load_sections(b, mb);
 }
 
 /* --- modules --- */
@@ -331,6 +384,13 @@ static bool write_information(struct boot *b, struct multiboot *mb, uint32_t *gd
     uint8_t *i = blob + GDT_SIZE;
     boot_put32(i + INFO_FLAGS,
                HAVE_MEMORY | HAVE_CMDLINE | HAVE_MODULES | HAVE_MMAP | HAVE_LOADER_NAME);
+    if (mb->sections) {
+        boot_put32(i + INFO_FLAGS, boot_le32(i + INFO_FLAGS) | HAVE_SECTIONS);
+        boot_put32(i + INFO_SECTIONS, mb->section_count);
+        boot_put32(i + INFO_SECTIONS + 4, SH_SIZE);
+        boot_put32(i + INFO_SECTIONS + 8, mb->sections);
+        boot_put32(i + INFO_SECTIONS + 12, mb->section_names);
+    }
     put_memory_map(b, i, blob + mmap_at, gpa + (uint32_t)mmap_at);
     boot_put32(i + INFO_MODS_COUNT, mb->module_count);
     boot_put32(i + INFO_MODS_ADDR, gpa + (uint32_t)mods_at);

@@ -113,6 +113,32 @@ Test(boot_multiboot, elf_segments_and_virtual_entry)
     machine_destroy(m);
 }
 
+Test(boot_multiboot, elf_sections_go_behind_the_kernel)
+{
+    make_elf();
+    boot_put32(image + 32, 0x1c00);
+    boot_put16(image + 46, 40);
+    boot_put16(image + 48, 2);
+    boot_put16(image + 50, 1);
+    boot_put32(image + 0x1c00 + 40 + 4, 3);       /* a string table, not allocated */
+    boot_put32(image + 0x1c00 + 40 + 16, 0x1d00); /* offset */
+    boot_put32(image + 0x1c00 + 40 + 20, 9);
+    memcpy(image + 0x1d00, "\0.strtab", 9);
+    struct machine *m = assert_taken(boot(base_config()));
+    uint32_t info = m->vcpu->gpr[R_EBX], table = guest32(m, info + 36);
+    cr_assert(guest32(m, info) & 0x20);
+    cr_assert_eq(guest32(m, info + 28), 2);
+    cr_assert_eq(guest32(m, info + 32), 40);
+    cr_assert_eq(guest32(m, info + 40), 1);
+    cr_assert(table >= 0x102000);
+    assert_guest_string(m, guest32(m, table + 40 + 12) + 1, ".strtab");
+    machine_destroy(m);
+    boot_put32(image + 0x1c00 + 40 + 20, 0xffffffff);
+    m = assert_taken(boot(base_config()));
+    cr_assert_eq(guest32(m, m->vcpu->gpr[R_EBX]) & 0x20, 0, "left out, not refused");
+    machine_destroy(m);
+}
+
 Test(boot_multiboot, modules)
 {
     static uint8_t data[5000];
