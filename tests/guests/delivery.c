@@ -208,7 +208,7 @@ static void test_gate_flags(void)
 }
 
 /* 16-bit gates push 16-bit frames. */
-static uint16_t frame16[8];
+static __attribute__((used)) uint16_t frame16[8];
 extern uint8_t gate16_entry[];
 asm(".pushsection .text\n"
     "gate16_entry: popw frame16; popw frame16+2; popw frame16+4; popw frame16+6; popw frame16+8\n"
