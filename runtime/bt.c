@@ -17,6 +17,7 @@
 #include "runtime/interp.h"
 #include "devices/device.h"
 #include "runtime/machine.h"
+#include "runtime/mmu.h"
 #include "runtime/phys.h"
 #include "runtime/switch_offsets.h"
 #include "runtime/system.h"
@@ -280,6 +281,22 @@ static void prefill_after_fault(struct bt *bt)
     views_prefill(bt->views, bt->served.la, v->cpl == 3);
 }
 
+/* The miss counts only where a view could hold the page: watched frames and devices always miss. */
+static void note_soft_miss(struct bt *bt, const struct exit_record *x)
+{
+    struct vcpu *v = bt->v;
+    uint32_t la = 0;
+    if (x->insn && x->insn->has_mem)
+        la = v->seg[x->insn->mem_seg].base + interp_ea(v, x->insn);
+    struct walk w = {0};
+    if (la)
+        w = mmu_walk(v, la, ACC_READ, v->cpl == 3, false);
+    uint32_t gfn = (uint32_t)(w.gpa >> 12);
+    bool mappable = w.ok && phys_kind(v->machine->phys, gfn) == PHYS_RAM &&
+                    !phys_watched(v->machine->phys, gfn);
+    bt_soft_miss(bt, x->from->page, v->eip, mappable ? la : UINT32_MAX);
+}
+
 /* An instruction for the interpreter, decoded when its block was made. */
 static enum next exit_callout(struct bt *bt, const struct exit_record *x)
 {
@@ -292,7 +309,7 @@ static enum next exit_callout(struct bt *bt, const struct exit_record *x)
     v->machine->stats.exit_callout++;
     dump_exit(bt, "callout", v->eip);
     if (x->soft)
-        bt_soft_miss(bt, x->from->page, v->eip);
+        note_soft_miss(bt, x);
     if (x->insn) {
         bt->devices_ran |= x->soft || runs_devices(op);
         interp_execute(v, x->insn);

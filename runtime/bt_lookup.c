@@ -154,11 +154,13 @@ void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg)
         return;
     switch (event) {
     case TLB_FLUSH_ALL:
+        bt->tlb_flushes++;
         views_flush_all(bt->views);
         cache_pages_verify(bt->cache, SPACE_SUPERVISOR, true, still_mapped, bt);
         cache_pages_verify(bt->cache, SPACE_USER, true, still_mapped, bt);
         break;
     case TLB_CR3:
+        bt->tlb_flushes++;
         views_cr3_loaded(bt->views);
         verify(bt, SPACE_SUPERVISOR);
         verify(bt, SPACE_USER);

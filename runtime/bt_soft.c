@@ -15,7 +15,8 @@
 #define SOFT_FAULTS  12u
 #define SOFT_WINDOW  10000000ull /* ns */
 #define PROBATION    20000000ull /* ns */
-#define RELAPSES_MAX 6u
+#define RELAPSES_MAX 8u
+#define REPEATS      16u
 
 static uint64_t now(struct bt *bt)
 {
@@ -46,7 +47,7 @@ void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip)
         s->since = time;
         s->count = 0;
     }
-    if (++s->count < SOFT_FAULTS || bt->soft_count == SOFT_LIST)
+    if (++s->count < SOFT_FAULTS << s->relapses || bt->soft_count == SOFT_LIST)
         return;
     s->soft = true;
     s->count = 0;
@@ -57,10 +58,44 @@ void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip)
     bt->softened = b;
 }
 
-void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip)
+static void harden(struct bt *bt, unsigned n)
+{
+    struct soft_site *s = &bt->sites[bt->soft_list[n]];
+    s->soft = false;
+    s->count = s->repeats = 0;
+    s->relapses += s->relapses < RELAPSES_MAX;
+    bt->soft_list[n] = bt->soft_list[--bt->soft_count];
+    cache_set_soft(s->page, s->la, false);
+    cache_drop_at(bt->cache, s->page, s->la);
+}
+
+static void harden_site(struct bt *bt, const struct soft_site *s)
+{
+    for (unsigned n = 0; n < bt->soft_count; n++)
+        if (&bt->sites[bt->soft_list[n]] == s) {
+            harden(bt, n);
+            return;
+        }
+}
+
+/* Whether this page was missed before since the TLB was last flushed. */
+static bool missed_before(struct bt *bt, uint32_t la)
+{
+    uint64_t *seen = &bt->missed[la >> 12 & (SOFT_MISSED - 1)];
+    uint64_t now_seen = (uint64_t)bt->tlb_flushes << 20 | la >> 12;
+    bool before = *seen == now_seen;
+    *seen = now_seen;
+    return before;
+}
+
+/* A probe of the instruction at `eip` has missed for data at `la`; UINT32_MAX: on a page that no
+ * view can hold. */
+void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip, uint32_t la)
 {
     struct soft_site *s = site_of(bt, page, eip + bt->mode.cs_base);
     s->count += s->count < UINT16_MAX;
+    if (s->soft && la != UINT32_MAX && missed_before(bt, la) && ++s->repeats >= REPEATS)
+        harden_site(bt, s);
 }
 
 /* Ends the probation of those that miss no more. */
@@ -72,14 +107,10 @@ void bt_soft_review(struct bt *bt)
         if (time - s->since < PROBATION << s->relapses)
             continue;
         s->since = time;
-        if (s->count < SOFT_FAULTS << s->relapses) {
-            s->soft = false;
-            s->relapses += s->relapses < RELAPSES_MAX;
-            bt->soft_list[n] = bt->soft_list[--bt->soft_count];
-            cache_set_soft(s->page, s->la, false);
-            cache_drop_at(bt->cache, s->page, s->la);
-        }
+        if (s->count < SOFT_FAULTS << s->relapses)
+            harden(bt, n);
         s->count = 0;
+        s->repeats /= 2;
     }
 }
 

@@ -15,10 +15,12 @@
 /* An instruction that has caused host faults, see bt_soft.c. */
 #define SOFT_SITE_BITS 11
 #define SOFT_LIST      512u
+#define SOFT_MISSED    65536u
 struct soft_site {
     struct code_page *page; /* NULL: free */
     uint32_t la;
-    uint16_t count; /* faults, or misses while soft */
+    uint16_t count;   /* faults, or misses while soft */
+    uint16_t repeats; /* misses of pages that it has had before */
     uint8_t relapses;
     bool soft;
     uint64_t since; /* guest time at which counting began */
@@ -52,6 +54,8 @@ struct bt {
     struct view_guest_fault served;
     uint32_t served_eip;
     struct soft_site sites[1u << SOFT_SITE_BITS];
+    uint64_t missed[SOFT_MISSED]; /* flush count << 20 | page, by page */
+    uint32_t tlb_flushes;
     uint16_t soft_list[SOFT_LIST];
     unsigned soft_count;
     struct block *softened; /* to be dropped, since an instruction of it became soft */
@@ -80,7 +84,7 @@ void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size)
 
 /* bt_soft.c */
 void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip);
-void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip);
+void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip, uint32_t la);
 void bt_soft_review(struct bt *bt);
 void bt_soft_reset(struct bt *bt);
 
