@@ -49,11 +49,13 @@ void interp_fpu_align(struct vcpu *v, uint32_t la, unsigned size)
         raise_ac(v);
 }
 
-/* Table 6-7 of vol. 3: an extended real must be a multiple of 8. */
+/* Table 6-7 of vol. 3: an extended real must be a multiple of 8. Operands of 16 bytes either must be
+ * aligned, which is #GP, or need not be (vol. 2, 2.5, exception type 4). */
 static __attribute__((noinline)) void check_rare(struct vcpu *v, uint32_t la, unsigned n,
                                                  bool write)
 {
-    interp_fpu_align(v, la, n >= 8 ? 8 : n);
+    if (n < 16)
+        interp_fpu_align(v, la, n >= 8 ? 8 : n);
     if (debug_data_armed(v))
         debug_data_access(v, la, n, write);
 }

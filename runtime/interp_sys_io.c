@@ -116,9 +116,10 @@ static bool string_io(struct vcpu *v, const struct insn *i, bool in)
     unsigned seg = i->seg_prefix == 0xff ? SEG_DS : i->seg_prefix;
     uint32_t mask = address_mask(i), step = v->eflags & EFL_DF ? -size : size;
     bool repeat = i->rep || i->repne;
+    /* the port must be allowed even if nothing is to be done: so processors have it */
+    check_port(v, (uint16_t)v->gpr[R_EDX], size);
     if (repeat && !(v->gpr[R_ECX] & mask))
         return false;
-    check_port(v, (uint16_t)v->gpr[R_EDX], size);
     for (;;) {
         if (in)
             ins_once(v, size, mask, step);

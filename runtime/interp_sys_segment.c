@@ -239,12 +239,12 @@ bool sys_lsl(struct vcpu *v, const struct insn *i)
 bool sys_arpl(struct vcpu *v, const struct insn *i)
 {
     sys_require_protected(v);
-    struct ops_rmw m;
-    uint32_t sel = ops_rmw_begin(v, i, &m);
+    /* processors write only what they change: a selector that stays may be read-only */
+    uint32_t sel = ops_read(v, i, 0);
     unsigned rpl = ops_reg(v, i->opnd[1].reg, 2) & 3;
     bool raise_it = (sel & 3) < rpl;
     if (raise_it)
-        ops_rmw_end(v, i, &m, (sel & ~3u) | rpl);
+        ops_write(v, i, 0, (sel & ~3u) | rpl);
     set_zf(v, raise_it);
     return false;
 }

@@ -64,7 +64,8 @@ bool lower_push_seg(struct lowering *l, const struct insn *i)
     struct mem slot = {.base = H_VCPU, .index = H_NONE};
     slot.disp = (int32_t)(SLOT(seg[0].sel) + i->opnd[0].reg * sizeof(struct segment));
     emit_mem(&l->e, (struct opc){0, 1, 0xb7}, H_R10, &slot); /* movzx r10d, word selector */
-    emit_store(&l->e, &top, H_R10);
+    /* as sys_push_seg(): the selector alone is stored */
+    emit_mem(&l->e, (struct opc){PFX_66, 0, 0x89}, H_R10, &top);
     move_esp(l, -4);
     return true;
 }
