@@ -58,9 +58,10 @@ with_log() {
 
 # need_packages PACKAGE...: installs the Debian packages of the list that are missing.
 need_packages() {
-    local p missing=()
+    local p have missing=()
+    have=" $(dpkg-query -W -f='${db:Status-Status}:${Package} ' "$@" 2>/dev/null) "
     for p in "$@"; do
-        dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null | grep -q '^installed$' || missing+=("$p")
+        case $have in *" installed:$p "*) ;; *) missing+=("$p") ;; esac
     done
     [ ${#missing[@]} = 0 ] && return 0
     step "installing ${#missing[@]} Debian packages: ${missing[*]}"
