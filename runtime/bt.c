@@ -53,6 +53,16 @@ static void unwatch(void *opaque, uint32_t gfn)
     phys_unwatch(bt->v->machine->phys, gfn, PHYS_WATCH_BT);
 }
 
+/* The verifier's refusal is a bug of ours: the code does not run, and neither does the guest. */
+static void code_refused(void *opaque)
+{
+    struct bt *bt = opaque;
+    struct machine *m = bt->v->machine;
+    snprintf(m->end_message, sizeof(m->end_message),
+             "the verifier refuses translated code, see above; this is a bug of the monitor");
+    machine_stop(m, END_ERROR);
+}
+
 struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
 {
     struct bt *bt = calloc(1, sizeof(*bt));
@@ -72,6 +82,7 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
         bt_destroy(bt);
         return NULL;
     }
+    translator_set_verify(bt->translator, v->machine->config.verify, code_refused, bt);
     pads_emit(bt->cache, (uint64_t)bt_exit_entry, (uint64_t)bt_exit_indirect);
     bt_stack_seal(bt);
     v->hot.jump_cache = (uint64_t)cache_jump_table(bt->cache);
@@ -466,6 +477,9 @@ void bt_collect_stats(struct bt *bt)
     s->inv_remap = c->inv_remap;
     s->flushes = c->flushes;
     s->dispatches = bt->switches;
+    s->verified = t->verified;
+    s->verify_refused = t->refused;
+    s->time_verifier = ticks_to_ns(bt, t->ticks_verify);
     s->time_translator = ticks_to_ns(bt, bt->ticks_translator);
     s->time_translated = ticks_to_ns(bt, bt->ticks_translated);
 }

@@ -92,6 +92,8 @@ static struct entry make_block(struct bt *bt, uint32_t eip, uint32_t la)
         bt->ticks_translator += __rdtsc() - start;
         if (status == TRANSLATE_OK)
             return (struct entry){block, block->host};
+        if (status == TRANSLATE_REFUSED)
+            break;
         if (status == TRANSLATE_FULL)
             flush(bt);
         else

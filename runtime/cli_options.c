@@ -3,6 +3,8 @@
  */
 #include "runtime/cli_options.h"
 
+#include "translator/inspect.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -145,6 +147,18 @@ static bool set_cache_size(struct parse *p, const char *value)
     return true;
 }
 
+static bool set_verify(struct parse *p, const char *value)
+{
+    static const char *const names[] = {
+        [INSPECT_ALWAYS] = "always", [INSPECT_SAMPLED] = "sampled", [INSPECT_OFF] = "off"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (!strcmp(value, names[i])) {
+            p->config->verify = i;
+            return true;
+        }
+    return bad(p, "--verify: %s is not always, sampled or off", value);
+}
+
 static bool set_timeout(struct parse *p, const char *value)
 {
     return parse_seconds(p, value, &p->config->timeout_ns);
@@ -182,6 +196,7 @@ static const struct option_row options[] = {
     {"serial",     "WHERE",       "first serial port: stdio (default), file:FILE or null",     set_serial    },
     {"cpu",        "SPEC",        "686 or max (default), then ,-FEATURE or ,+FEATURE ...",     set_cpu       },
     {"cache-size", "SIZE",        "translated code kept, 64K to 1G (default 64M)",             set_cache_size},
+    {"verify",     "WHEN",        "check code before it runs: always (default), sampled, off", set_verify    },
     {"debug-exit", NULL,          "a write of V to port 0xf4 ends with status V << 1 | 1",     set_debug_exit},
     {"no-reboot",  NULL,          "a guest's reset ends the run, as power-off does",           set_no_reboot },
     {"timeout",    "SECONDS",     "end after that time, with status 4",                        set_timeout   },

@@ -28,6 +28,7 @@ struct machine_config {
     bool stats;
     const char *stats_json; /* file, NULL */
     unsigned dump;          /* DUMP_* */
+    unsigned verify;        /* enum inspect_mode */
     uint64_t timeout_ns;    /* of host time, 0: none */
     bool no_reboot;         /* a reset ends the run instead, as power-off does */
 };

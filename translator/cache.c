@@ -14,10 +14,9 @@
 #define PAGE_HASH_BITS  12
 #define ACTIVE_PAGES    (1u << 20)
 #define ROOM_EXITS      8u
-#define PAGES_MAX       (1u << 18)
 #define GATE_BYTES      64u /* at most */
 /* The jump cache, then a word for each page; both are reached from r13. */
-#define TABLE_BYTES (JUMP_CACHE_SIZE * sizeof(struct jump_entry) + PAGES_MAX * sizeof(uint32_t))
+#define TABLE_BYTES (CACHE_GATE_WORDS + CODE_PAGES_MAX * sizeof(uint32_t))
 #define ROOM_MARKS  8u
 
 /* An array in lazily committed memory that only grows until the next flush. */
@@ -31,6 +30,8 @@ struct cache {
     struct pads pads;
     struct jump_entry *jump;
     struct cache_client client;
+    cache_gate_check *gate_check; /* or NULL */
+    void *gate_check_opaque;
     struct arena blocks, exits, marks, pages, insns, gates;
     uint32_t *inactive;     /* a word for each page in the arena: nonzero if it is not active */
     struct block **by_host; /* committed blocks by rising host offset */
@@ -90,7 +91,7 @@ static bool create_tables(struct cache *c, size_t code_size)
         !arena_create(&c->marks, sizeof(struct insn_mark), code_size / 2 + 256) ||
         !arena_create(&c->insns, sizeof(struct insn), code_size / 64 + 64) ||
         !arena_create(&c->gates, sizeof(struct gate), code_size / GATE_BYTES + 64) ||
-        !arena_create(&c->pages, sizeof(struct code_page), PAGES_MAX))
+        !arena_create(&c->pages, sizeof(struct code_page), CODE_PAGES_MAX))
         return false;
     c->by_host = reserve(blocks * sizeof(*c->by_host));
     c->jump = reserve(TABLE_BYTES);
@@ -153,6 +154,12 @@ void cache_destroy(struct cache *c)
     arena_destroy(&c->gates);
     code_memory_destroy(&c->code);
     free(c);
+}
+
+void cache_set_gate_check(struct cache *c, cache_gate_check *check, void *opaque)
+{
+    c->gate_check = check;
+    c->gate_check_opaque = opaque;
 }
 
 struct code_memory *cache_code(struct cache *c)
@@ -230,7 +237,7 @@ static void jump_remove(struct cache *c, const struct block *b)
 /* Offset from r13 of a page's word. */
 static int32_t inactive_offset(const struct code_page *p)
 {
-    return (int32_t)(JUMP_CACHE_SIZE * sizeof(struct jump_entry) + p->flag * sizeof(uint32_t));
+    return (int32_t)(CACHE_GATE_WORDS + p->flag * sizeof(uint32_t));
 }
 
 /*     mov  r9, rcx
@@ -273,11 +280,23 @@ static const struct gate *gate_to(struct cache *c, uint32_t eip, struct entry to
     if (!g)
         return NULL;
     struct emitter e = {c->code.rw + c->code.used, c->code.rx - c->code.rw};
-    *g = (struct gate){to.host, (uint32_t)c->code.used, to.block->gates};
-    to.block->gates = g;
     emit_gate(c, &e, to.block, eip, to.host);
+    *g = (struct gate){to.host, (uint32_t)c->code.used, to.block->gates};
     c->code.used = (size_t)(e.p - c->code.rw);
+    if (c->gate_check &&
+        !c->gate_check(c->gate_check_opaque, g->host, (uint32_t)c->code.used - g->host))
+        return NULL;
+    to.block->gates = g;
     return g;
+}
+
+bool cache_gate_at(const struct cache *c, uint64_t host_pc)
+{
+    const struct gate *gates = c->gates.base;
+    for (size_t i = 0; i < c->gates.used; i++)
+        if ((uint64_t)c->code.rx + gates[i].host == host_pc)
+            return true;
+    return false;
 }
 
 /* Where code of `from` (NULL: anyone) has to go to get to an entry; 0 when there is no room. */

@@ -33,7 +33,10 @@ struct pads {
     const uint8_t *return_miss; /* landing place of a host RET with nothing to pair with */
 };
 
-#define MODE_MAX 256
+#define MODE_MAX       256
+#define CODE_PAGES_MAX (1u << 18) /* pages known between two flushes */
+/* Behind the jump cache, a word a page that gates look at (block.h). */
+#define CACHE_GATE_WORDS (JUMP_CACHE_SIZE * sizeof(struct jump_entry))
 
 struct cache_counters {
     uint64_t links, unlinks, inv_write, inv_remap, flushes;
@@ -46,10 +49,15 @@ struct cache_client {
     void *opaque;
 };
 
+/* Asked whether a gate just emitted at `host`, `size` bytes, may be used. */
+typedef bool cache_gate_check(void *opaque, uint32_t host, uint32_t size);
+
 struct cache;
 
 struct cache *cache_create(size_t code_size, const struct cache_client *client, int *error);
 void cache_destroy(struct cache *c);
+
+void cache_set_gate_check(struct cache *c, cache_gate_check *check, void *opaque);
 
 struct code_memory *cache_code(struct cache *c);
 struct jump_entry *cache_jump_table(struct cache *c);
@@ -103,6 +111,8 @@ struct exit_record *cache_exit(struct cache *c, uint32_t id);
 const struct insn_mark *cache_marks(const struct cache *c, const struct block *b);
 /* The block whose code contains a host address, NULL if none. */
 struct block *cache_block_at(struct cache *c, uint64_t host_pc);
+/* Whether a gate starts there; looks at each of them. */
+bool cache_gate_at(const struct cache *c, uint64_t host_pc);
 
 /* Links a direct exit to a block whose page is active. */
 void cache_link(struct cache *c, struct exit_record *from, struct entry to);

@@ -17,16 +17,22 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <x86intrin.h>
 
 struct translator {
     struct cache *cache;
     struct decoder *decoder;
     struct translator_counters counters;
     FILE *dump_decode, *dump_blocks, *dump_host;
+    enum inspect_mode verify;
+    void (*refused)(void *opaque);
+    void *refused_opaque;
     struct scanned scanned[BLOCK_INSNS_MAX];
     unsigned count;
     bool ends; /* the last scanned instruction never falls through */
 };
+
+static bool gate_passes(void *opaque, uint32_t host, uint32_t size);
 
 struct translator *translator_create(struct cache *cache, const struct cpu_model *model)
 {
@@ -39,6 +45,7 @@ struct translator *translator_create(struct cache *cache, const struct cpu_model
         free(t);
         return NULL;
     }
+    cache_set_gate_check(cache, gate_passes, t);
     return t;
 }
 
@@ -46,6 +53,7 @@ void translator_destroy(struct translator *t)
 {
     if (!t)
         return;
+    cache_set_gate_check(t->cache, NULL, NULL);
     decoder_destroy(t->decoder);
     free(t);
 }
@@ -60,6 +68,56 @@ void translator_set_dump(struct translator *t, FILE *decode, FILE *blocks, FILE 
     t->dump_decode = decode;
     t->dump_blocks = blocks;
     t->dump_host = host;
+}
+
+/* --- verification (inspect.h) --- */
+
+void translator_set_verify(struct translator *t, enum inspect_mode mode,
+                           void (*refused)(void *opaque), void *opaque)
+{
+    t->verify = mode;
+    t->refused = refused;
+    t->refused_opaque = opaque;
+}
+
+static bool wants_inspection(const struct translator *t)
+{
+    return t->verify == INSPECT_ALWAYS ||
+           (t->verify == INSPECT_SAMPLED && t->counters.blocks % INSPECT_SAMPLE == 0);
+}
+
+/* Counts the verdict on code at an offset of code memory, tells of a bad one. */
+static bool passed(struct translator *t, uint32_t host, uint32_t body, uint32_t size,
+                   enum verify_error error, const struct verify_report *report)
+{
+    t->counters.verified++;
+    if (!error)
+        return true;
+    t->counters.refused++;
+    inspect_print(t->cache, host, body, size, error, report, stderr);
+    if (t->refused)
+        t->refused(t->refused_opaque);
+    return false;
+}
+
+static bool block_passes(struct translator *t, const struct block *b)
+{
+    struct verify_report report;
+    if (!wants_inspection(t))
+        return true;
+    uint64_t start = __rdtsc();
+    enum verify_error error = inspect_block(t->cache, b, &report);
+    t->counters.ticks_verify += __rdtsc() - start;
+    return passed(t, b->host, b->host_body_end - b->host, b->host_end - b->host, error, &report);
+}
+
+static bool gate_passes(void *opaque, uint32_t host, uint32_t size)
+{
+    struct translator *t = opaque;
+    struct verify_report report;
+    if (!wants_inspection(t))
+        return true;
+    return passed(t, host, size, size, inspect_gate(t->cache, host, size, &report), &report);
 }
 
 /* --- scan --- */
@@ -337,7 +395,7 @@ static void dump(struct translator *t, const struct lowering *l)
         dump_host_code(t->dump_host, host, b->host_end - b->host);
 }
 
-static void finish(struct translator *t, struct lowering *l)
+static enum translate_status finish(struct translator *t, struct lowering *l)
 {
     struct block *b = l->block;
     struct code_memory *code = cache_code(t->cache);
@@ -348,6 +406,8 @@ static void finish(struct translator *t, struct lowering *l)
     b->insn_count = (uint16_t)t->count;
     const struct scanned *end = &t->scanned[t->count - 1];
     b->guest_bytes = (uint16_t)(end->eip + end->insn.length - b->eip);
+    if (!block_passes(t, b))
+        return TRANSLATE_REFUSED; /* the room that it took is free again at the next flush */
     cache_block_commit(t->cache, b);
     link_known(l);
     t->counters.blocks++;
@@ -355,6 +415,7 @@ static void finish(struct translator *t, struct lowering *l)
     t->counters.guest_bytes += b->guest_bytes;
     t->counters.host_bytes += b->host_end - b->host;
     dump(t, l);
+    return TRANSLATE_OK;
 }
 
 enum translate_status translate(struct translator *t, const struct source *src, struct block **out)
@@ -378,7 +439,6 @@ enum translate_status translate(struct translator *t, const struct source *src, 
     const struct scanned *first = &t->scanned[0];
     l.block->page2 = first->insn.length > src->left ? src->next_page : NULL;
     lower_all(t, &l);
-    finish(t, &l);
     *out = l.block;
-    return TRANSLATE_OK;
+    return finish(t, &l);
 }

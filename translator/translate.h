@@ -9,6 +9,7 @@
 
 #include "translator/cache.h"
 #include "translator/insn.h"
+#include "translator/inspect.h"
 
 #include <stdio.h>
 
@@ -30,10 +31,12 @@ enum translate_status {
     TRANSLATE_OK,
     TRANSLATE_CROSSES, /* the first instruction runs into the next page: give next_bytes */
     TRANSLATE_FULL,    /* flush the cache and try again */
+    TRANSLATE_REFUSED, /* the verifier refuses the result, a bug of ours: there is no block */
 };
 
 struct translator_counters {
     uint64_t insns, blocks, guest_bytes, host_bytes, by_class[CLASS_COUNT];
+    uint64_t verified, refused, ticks_verify;
 };
 
 struct translator *translator_create(struct cache *cache, const struct cpu_model *model);
@@ -41,6 +44,10 @@ void translator_destroy(struct translator *t);
 const struct translator_counters *translator_counters(const struct translator *t);
 /* --dump: NULL or a stream for decoded guest code, blocks, host code. */
 void translator_set_dump(struct translator *t, FILE *decode, FILE *blocks, FILE *host);
+/* Which blocks are verified before they can run; at first, all. `refused`, if not NULL, is called
+ * when code is refused, which has been reported on standard error and does not run. */
+void translator_set_verify(struct translator *t, enum inspect_mode mode,
+                           void (*refused)(void *opaque), void *opaque);
 
 enum translate_status translate(struct translator *t, const struct source *src, struct block **out);
 

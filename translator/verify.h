@@ -28,7 +28,8 @@
     X(MIDDLE, "target or entry is not the start of an instruction or sequence")                    \
     X(OUTSIDE, "branch to a place outside that is no entry")                                       \
     X(LOOP, "backward branch that no interrupt can stop")                                          \
-    X(TARGET, "guest address in r8 not known to be 32 bits wide")                                  \
+    X(SCRATCH, "scratch register used where it is not known to be set")                            \
+    X(PROBE, "more is accessed than was probed for")                                               \
     X(STUB, "something else than an exit behind the body")
 
 enum verify_error {
@@ -43,6 +44,8 @@ struct verify_env {
     uint64_t address;                /* of the block's first byte */
     uint64_t exit, lookup, indirect; /* the pads, see cache.h */
     uint32_t exit_first, exit_count; /* ids of the block's own exit records */
+    bool user;                       /* the block runs at CPL 3 */
+    uint32_t gate_words, gate_end;   /* offsets from r13 of the words that gates look at */
     const uint32_t *entries;         /* offsets at which the monitor and other blocks may enter */
     uint32_t entry_count;
     /* Whether an address outside is where another block may be entered. NULL: none is. */
@@ -59,7 +62,5 @@ struct verify_report {
 enum verify_error verify_block(const struct verify_env *env, const uint8_t *code, size_t body_size,
                                size_t total_size, struct verify_report *out);
 const char *verify_error_text(enum verify_error error);
-/* False if a row of the checker's own tables is malformed; for tests. */
-bool verify_tables_valid(void);
 
 #endif

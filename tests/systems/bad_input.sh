@@ -51,6 +51,7 @@ for size in '' x 1K 2G; do bad --cache-size run --kernel x --cache-size "$size";
 for time in '' x -1 0 1s 1e9 99999999999 nan inf . 0x10; do
     bad --timeout run --kernel x --timeout "$time"
 done
+for when in '' never Always always,off; do bad --verify run --kernel x --verify "$when"; done
 for what in '' all decode, decode,x ,; do bad --dump run --kernel x --dump "$what"; done
 for where in '' x file: stdio:; do bad --serial run --kernel x --serial "$where"; done
 bad "$DIR/no/file" run --kernel x --serial "file:$DIR/no/file"
