@@ -16,3 +16,14 @@ GROUPS = {
 SELF_MODIFYING = GROUPS["self-modifying and generated code"]
 KERNEL_BOUND = [n for n in GROUPS["system calls and files"] + GROUPS["processes and memory management"] if n != "nanosleep1ms"]
 USER_COMPUTE = [n for g in ("integer", "calls and indirect branches", "memory", "string instructions", "floating point", "busybox") for n in GROUPS[g]]
+
+
+def grouped(names):
+    left = list(names)
+    for title, members in GROUPS.items():
+        own = [n for n in members if n in left]
+        left = [n for n in left if n not in own]
+        if own:
+            yield title, own
+    if left:
+        yield "others", left

@@ -12,10 +12,8 @@ import math
 import os
 import statistics
 
-from groups import GROUPS, KERNEL_BOUND, SELF_MODIFYING, USER_COMPUTE
-
-COLOURS = {"native": "#888888", "bt": "#0b6e4f", "interp": "#b07d12", "qemu": "#c0392b", "bochs": "#6c4ba0", "kvm": "#2867b2"}
-TITLES = {"native": "native", "bt": "ringdown bt", "interp": "ringdown interp", "qemu": "QEMU TCG", "bochs": "Bochs", "kvm": "KVM"}
+from chart import TITLES, RatioChart, ScaleChart
+from groups import GROUPS, KERNEL_BOUND, SELF_MODIFYING, USER_COMPUTE, grouped
 
 
 def per_iteration(entry, wrong_clock):
@@ -67,17 +65,6 @@ class Suite:
     def disagreements(self):
         return [f"{name}: " + ", ".join(f"{s} on {'+'.join(sorted(e))}" for s, e in sums.items())
                 for (name, _), sums in self.sums.items() if len(sums) > 1]
-
-
-def grouped(names):
-    left = list(names)
-    for title, members in GROUPS.items():
-        own = [n for n in members if n in left]
-        left = [n for n in left if n not in own]
-        if own:
-            yield title, own
-    if left:
-        yield "others", left
 
 
 def suite_table(s):
@@ -194,80 +181,6 @@ def write_csv(path, s):
                     w.writerow([name, engine, number, f"{ns:.3f}"])
 
 
-class Chart:
-    """Ratios on a logarithmic axis: a row a workload, a dot an engine, a line from its best to its worst round."""
-
-    LEFT, WIDTH, ROW, TOP = 150, 620, 15, 96
-
-    def __init__(self, s, headline):
-        self.s, self.out = s, []
-        engines = [e for e in s.times if e != s.base]
-        ratios = [r for n in s.names for e in engines for r in [s.ratio(e, n)] if r]
-        self.low = min([0.5] + [r[1] for r in ratios])
-        self.high = max([10] + [r[2] for r in ratios])
-        groups = list(grouped(s.names))
-        rows = sum(len(n) + 2 for _, n in groups)
-        self.bottom = self.TOP + rows * self.ROW + 8
-        self.axis()
-        y = self.TOP
-        for title, names in groups:
-            y += 1.4 * self.ROW
-            self.text(12, y, title, 12, weight="bold")
-            for i, e in enumerate(engines):
-                m = s.mean(e, names)
-                if m and len(names) > 1:
-                    self.text(self.LEFT + self.WIDTH + 14 + 62 * i, y, f"{m[0]:.2f}", 11, COLOURS[e], weight="bold")
-            for n in names:
-                y += self.ROW
-                self.row(n, y, engines)
-            y += 0.6 * self.ROW
-        self.legend(engines, headline)
-
-    def x(self, v):
-        return self.LEFT + self.WIDTH * (math.log(v) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
-
-    def text(self, x, y, words, size, colour="#222", anchor="start", weight="normal"):
-        words = words.replace("&", "&amp;").replace("<", "&lt;")
-        self.out.append(f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" '
-                        f'font-weight="{weight}">{words}</text>')
-
-    def axis(self):
-        for v in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
-            if self.low <= v <= self.high:
-                x, wide = self.x(v), v == 1
-                self.out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{self.TOP}" y2="{self.bottom}" '
-                                f'stroke="{"#555" if wide else "#ddd"}" stroke-width="{1.5 if wide else 1}"/>')
-                self.text(x, self.TOP - 6, f"{v:g}x", 11, "#555", "middle")
-
-    def row(self, name, y, engines):
-        self.text(self.LEFT - 8, y + 4, name, 11, anchor="end")
-        for e in engines:
-            r = self.s.ratio(e, name)
-            if not r:
-                continue
-            c = COLOURS[e]
-            self.out.append(f'<line x1="{self.x(r[1]):.1f}" x2="{self.x(r[2]):.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{c}" stroke-width="2"/>'
-                            f'<circle cx="{self.x(r[0]):.1f}" cy="{y:.1f}" r="{5 if e == "bt" else 4}" fill="{c}"><title>{name} {e}: {r[0]:.2f}</title></circle>')
-
-    def legend(self, engines, headline):
-        self.text(12, 22, headline[0], 15, weight="bold")
-        for i, line in enumerate(headline[1:3]):
-            self.text(12, 40 + 15 * i, line, 11, "#555")
-        x = 12
-        for e in engines:
-            m = self.s.mean(e, self.s.names)
-            label = TITLES[e] + (f" ({m[0]:.2f})" if m else "")
-            self.out.append(f'<circle cx="{x + 5}" cy="70" r="5" fill="{COLOURS[e]}"/>')
-            self.text(x + 14, 74, label, 12)
-            x += 30 + 7 * len(label)
-
-    def write(self, path):
-        width = self.LEFT + self.WIDTH + 210
-        with open(path, "w") as f:
-            f.write(f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{self.bottom + 12:.0f}" '
-                    f'font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>\n' + "\n".join(self.out) + "\n</svg>\n")
-
-
 def check_limits(s, boots, path):
     """limits: {"bt/native": {"fib": 2.0, ...}, "bt/qemu": {...}, "boot bt/qemu": 0.5}: what is exceeded."""
     over = []
@@ -307,7 +220,7 @@ def write(data, out, limits=""):
         s = Suite(data["suite"])
         lines += [""] + suite_table(s) + [""] + marks(s)
         write_csv(os.path.join(out, "results.csv"), s)
-        Chart(s, [f"Time as a multiple of {TITLES[s.base]}", machine_lines(data)[0], machine_lines(data)[1]]).write(os.path.join(out, "chart.svg"))
+        RatioChart(s, [f"Time as a multiple of {TITLES[s.base]}", machine_lines(data)[0], machine_lines(data)[1]]).write(os.path.join(out, "chart.svg"))
     if data["boot"]:
         table, boots = boot_table(data["boot"])
         lines += [""] + table
@@ -315,6 +228,7 @@ def write(data, out, limits=""):
         lines += [""] + nano_table(data["nano"])
     if data["scale"]:
         lines += [""] + scale_table(data["scale"])
+        ScaleChart(data["scale"], machine_lines(data)[0]).write(os.path.join(out, "scale.svg"))
     with open(os.path.join(out, "table.txt"), "w") as f:
         f.writelines(line + "\n" for line in lines)
     print("\n" + "\n".join(lines))
