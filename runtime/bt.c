@@ -90,6 +90,8 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
     v->hot.tlb_index_mask = (TLB_SIZE - 1) << 12;
     v->hot.tlb_page_mask = ~0xfffu;
     v->hot.tlb_offset_mask = 0xfff;
+    v->hot.three = 3;
+    v->hot.code_lines = (uint64_t)cache_code_lines(bt->cache);
     bt->born_ticks = __rdtsc();
     bt->born_ns = clock_now(v->machine->clock);
     v->tlb_listener = bt_tlb_event;

@@ -20,8 +20,9 @@ static struct tlb_entry *tlb_slot(struct vcpu *v, uint32_t la, bool user)
     return &v->tlb[user][la >> 12 & (TLB_SIZE - 1)];
 }
 
-static void tlb_clear(struct tlb_entry *e)
+static void tlb_clear(struct vcpu *v, struct tlb_entry *e)
 {
+    v->tlb_mixed[0][e - &v->tlb[0][0]] = TLB_PROBE_INVALID;
     e->tag[ACC_READ] = e->tag[ACC_WRITE] = e->tag[ACC_EXEC] = TLB_INVALID;
     e->probe[ACC_READ] = e->probe[ACC_WRITE] = TLB_PROBE_INVALID;
     e->gfn = UINT32_MAX;
@@ -36,10 +37,10 @@ static void tlb_flush(struct vcpu *v)
 {
     if (v->tlb_fills <= TLB_FILL_LIST)
         for (unsigned i = 0; i < v->tlb_fills; i++)
-            tlb_clear(tlb_numbered(v, v->tlb_filled[i]));
+            tlb_clear(v, tlb_numbered(v, v->tlb_filled[i]));
     else
         for (unsigned i = 0; i < 2 * TLB_SIZE; i++)
-            tlb_clear(tlb_numbered(v, i));
+            tlb_clear(v, tlb_numbered(v, i));
     v->tlb_fills = 0;
     memset(v->tlb_large, 0, sizeof(v->tlb_large));
 }
@@ -62,7 +63,7 @@ static void tlb_fill(struct vcpu *v, uint32_t la, bool user, enum access access,
     struct tlb_entry *e = tlb_slot(v, la, user);
     if (e->gfn != gfn ||
         (e->tag[ACC_READ] != page && e->tag[ACC_WRITE] != page && e->tag[ACC_EXEC] != page))
-        tlb_clear(e);
+        tlb_clear(v, e);
     if (e->gfn != gfn && v->tlb_fills++ < TLB_FILL_LIST)
         v->tlb_filled[v->tlb_fills - 1] = (uint16_t)(e - &v->tlb[0][0]);
     if (w->page_size > 0x1000)
@@ -73,9 +74,13 @@ static void tlb_fill(struct vcpu *v, uint32_t la, bool user, enum access access,
     e->probe[ACC_READ] = -(page >> 12);
     if (access == ACC_EXEC)
         e->tag[ACC_EXEC] = page;
-    if (kind == PHYS_RAM && w->writable && w->dirty && !phys_watched(p, gfn)) {
+    if (kind != PHYS_RAM || !w->writable || !w->dirty)
+        return;
+    if (!phys_watched(p, gfn)) {
         e->tag[ACC_WRITE] = page;
         e->probe[ACC_WRITE] = -(page >> 12);
+    } else if (phys_watchers(p, gfn) == PHYS_WATCH_BT) {
+        v->tlb_mixed[0][e - &v->tlb[0][0]] = -(page >> 12);
     }
 }
 
@@ -277,8 +282,8 @@ void mmu_invlpg(struct vcpu *v, uint32_t la)
     v->machine->stats.invlpgs++;
     if (v->tlb_large[la >> 27] >> (la >> 22 & 31) & 1)
         tlb_flush(v);
-    tlb_clear(tlb_slot(v, la, false));
-    tlb_clear(tlb_slot(v, la, true));
+    tlb_clear(v, tlb_slot(v, la, false));
+    tlb_clear(v, tlb_slot(v, la, true));
     tell(v, TLB_INVLPG, la);
 }
 

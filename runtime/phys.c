@@ -348,6 +348,11 @@ void phys_unwatch(struct phys *p, uint32_t gfn, unsigned watcher)
         p->frame[gfn] &= ~(watcher << FRAME_WATCH_AT & FRAME_WATCH);
 }
 
+unsigned phys_watchers(const struct phys *p, uint32_t gfn)
+{
+    return (frame_entry(p, gfn) & FRAME_WATCH) >> FRAME_WATCH_AT;
+}
+
 bool phys_watched(const struct phys *p, uint32_t gfn)
 {
     return frame_entry(p, gfn) & FRAME_WATCH;

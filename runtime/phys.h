@@ -60,6 +60,7 @@ void phys_set_watch_callback(struct phys *p, void (*fn)(void *opaque, uint32_t g
 void phys_watch(struct phys *p, uint32_t gfn, unsigned watcher);
 void phys_unwatch(struct phys *p, uint32_t gfn, unsigned watcher);
 bool phys_watched(const struct phys *p, uint32_t gfn);
+unsigned phys_watchers(const struct phys *p, uint32_t gfn); /* PHYS_WATCH_* */
 void phys_code_written(struct phys *p, uint32_t gfn, uint32_t offset, uint32_t size);
 
 /* A20 gate: with it off, bit 20 of every physical address is zero: phys_gate() says where an

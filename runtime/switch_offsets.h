@@ -3,7 +3,7 @@
 #ifndef RINGDOWN_RUNTIME_SWITCH_OFFSETS_H
 #define RINGDOWN_RUNTIME_SWITCH_OFFSETS_H
 
-#define VCPU_GPR           0
+
 #define VCPU_GPR           0
 #define VCPU_EIP           32
 #define VCPU_EXIT_ID       52
@@ -13,7 +13,7 @@
 #define VCPU_RETURN_SP     80
 #define VCPU_JUMP_CACHE    88
 #define VCPU_JUMP_TAG      96
-#define VCPU_REQUEST       656
-#define VCPU_XMM           304
+#define VCPU_REQUEST       672
+#define VCPU_XMM           320
 
 #endif

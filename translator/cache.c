@@ -18,6 +18,7 @@
 /* The jump cache, then a word for each page; both are reached from r13. */
 #define TABLE_BYTES (CACHE_GATE_WORDS + CODE_PAGES_MAX * sizeof(uint32_t))
 #define ROOM_MARKS  8u
+#define FRAMES_MAX  (1u << 20) /* RAM ends below 4 GiB */
 
 /* An array in lazily committed memory that only grows until the next flush. */
 struct arena {
@@ -33,6 +34,7 @@ struct cache {
     cache_gate_check *gate_check; /* or NULL */
     void *gate_check_opaque;
     struct arena blocks, exits, marks, pages, insns, gates;
+    uint64_t *lines;        /* by gfn, see cache_code_lines() */
     uint32_t *inactive;     /* a word for each page in the arena: nonzero if it is not active */
     struct block **by_host; /* committed blocks by rising host offset */
     size_t by_host_count;
@@ -95,6 +97,7 @@ static bool create_tables(struct cache *c, size_t code_size)
         return false;
     c->by_host = reserve(blocks * sizeof(*c->by_host));
     c->jump = reserve(TABLE_BYTES);
+    c->lines = reserve(FRAMES_MAX * sizeof(*c->lines));
     c->inactive = (uint32_t *)(c->jump + JUMP_CACHE_SIZE);
     for (unsigned s = 0; s < SPACE_COUNT; s++) {
         c->active[s] = reserve(ACTIVE_PAGES * sizeof(**c->active));
@@ -102,7 +105,7 @@ static bool create_tables(struct cache *c, size_t code_size)
         if (!c->active[s] || !c->active_list[s])
             return false;
     }
-    return c->by_host && c->jump;
+    return c->by_host && c->jump && c->lines;
 }
 
 static void jump_cache_clear(struct cache *c)
@@ -142,6 +145,7 @@ void cache_destroy(struct cache *c)
         return;
     release(c->by_host, c->blocks.capacity * sizeof(*c->by_host));
     release(c->jump, TABLE_BYTES);
+    release(c->lines, FRAMES_MAX * sizeof(*c->lines));
     for (unsigned s = 0; s < SPACE_COUNT; s++) {
         release(c->active[s], ACTIVE_PAGES * sizeof(**c->active));
         release(c->active_list[s], (size_t)ACTIVE_PAGES * sizeof(**c->active_list));
@@ -175,6 +179,23 @@ struct jump_entry *cache_jump_table(struct cache *c)
 struct pads *cache_pads(struct cache *c)
 {
     return &c->pads;
+}
+
+const uint64_t *cache_code_lines(const struct cache *c)
+{
+    return c->lines;
+}
+
+/* Bits of the lines that [offset, offset+size) of a frame touches. */
+static uint64_t line_bits(uint32_t offset, uint32_t size)
+{
+    uint32_t first = offset >> 6, last = (offset + size - 1) >> 6;
+    return (~0ull << first) & (~0ull >> (63 - (last > 63 ? 63 : last)));
+}
+
+bool cache_has_code_in(const struct cache *c, uint32_t gfn, uint32_t offset, uint32_t size)
+{
+    return gfn < FRAMES_MAX && (c->lines[gfn] & line_bits(offset, size));
 }
 
 const struct cache_counters *cache_counters(const struct cache *c)
@@ -568,6 +589,14 @@ struct insn_mark *cache_add_mark(struct cache *c, struct block *b)
     return arena_add(&c->marks);
 }
 
+static void note_lines(struct cache *c, const struct block *b)
+{
+    uint32_t start = (b->eip + c->modes[b->mode].cs_base) & 0xfff, end = start + b->guest_bytes;
+    c->lines[b->page->gfn] |= line_bits(start, (end > 0x1000 ? 0x1000 : end) - start);
+    if (b->page2 && end > 0x1000)
+        c->lines[b->page2->gfn] |= line_bits(0, end - 0x1000);
+}
+
 static bool frame_has_blocks(struct cache *c, uint32_t gfn)
 {
     for (struct code_page *p = *gfn_bucket(c, gfn); p; p = p->gfn_next)
@@ -591,6 +620,7 @@ void cache_block_commit(struct cache *c, struct block *b)
         b->page2->spilled = b;
     }
     note_starts(c, b);
+    note_lines(c, b);
     c->by_host[c->by_host_count++] = b;
     b->valid = true;
     c->code.used = b->host_end;
@@ -662,6 +692,13 @@ static void block_drop(struct cache *c, struct block *b)
     c->epoch[b->page->space]++;
 }
 
+/* The last block of a frame has gone. */
+static void forget_frame(struct cache *c, uint32_t gfn)
+{
+    c->lines[gfn] = 0;
+    c->client.unwatch(c->client.opaque, gfn);
+}
+
 void cache_drop(struct cache *c, struct block *b)
 {
     if (!b->valid)
@@ -669,9 +706,9 @@ void cache_drop(struct cache *c, struct block *b)
     struct code_page *page = b->page, *page2 = b->page2;
     block_drop(c, b);
     if (!frame_has_blocks(c, page->gfn))
-        c->client.unwatch(c->client.opaque, page->gfn);
+        forget_frame(c, page->gfn);
     if (page2 && !frame_has_blocks(c, page2->gfn))
-        c->client.unwatch(c->client.opaque, page2->gfn);
+        forget_frame(c, page2->gfn);
 }
 
 void cache_drop_at(struct cache *c, struct code_page *page, uint32_t la)
@@ -725,7 +762,7 @@ unsigned cache_invalidate(struct cache *c, uint32_t gfn, uint32_t offset, uint32
         }
     }
     if (dropped && !frame_has_blocks(c, gfn))
-        c->client.unwatch(c->client.opaque, gfn);
+        forget_frame(c, gfn);
     return dropped;
 }
 
@@ -743,9 +780,9 @@ void cache_flush(struct cache *c)
     for (size_t i = 0; i < c->by_host_count; i++) {
         struct block *b = c->by_host[i];
         b->valid = false;
-        c->client.unwatch(c->client.opaque, b->page->gfn);
+        forget_frame(c, b->page->gfn);
         if (b->page2)
-            c->client.unwatch(c->client.opaque, b->page2->gfn);
+            forget_frame(c, b->page2->gfn);
     }
     for (unsigned s = 0; s < SPACE_COUNT; s++) {
         for (uint32_t i = 0; i < c->active_count[s]; i++)

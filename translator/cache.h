@@ -62,6 +62,9 @@ void cache_set_gate_check(struct cache *c, cache_gate_check *check, void *opaque
 struct code_memory *cache_code(struct cache *c);
 struct jump_entry *cache_jump_table(struct cache *c);
 struct pads *cache_pads(struct cache *c);
+/* By gfn: a bit for each 64 bytes of the frame in which some block may have instructions. */
+const uint64_t *cache_code_lines(const struct cache *c);
+bool cache_has_code_in(const struct cache *c, uint32_t gfn, uint32_t offset, uint32_t size);
 const struct cache_counters *cache_counters(const struct cache *c);
 /* Changes whenever code of a space has been invalidated, deactivated or flushed: host return
  * addresses that were kept from before may not be used. */

@@ -42,8 +42,8 @@ struct lowering {
     struct late_callout {
         uint8_t *disp; /* rel32 of the jump to it */
         struct scanned *at;
-        uint32_t resume;     /* offset in code memory behind the instruction */
-    } late[BLOCK_INSNS_MAX]; /* call-outs off the hot path */
+        uint32_t resume;         /* offset in code memory behind the instruction */
+    } late[2 * BLOCK_INSNS_MAX]; /* call-outs off the hot path */
     unsigned late_count;
 };
 

@@ -466,6 +466,11 @@ static bool match_word(const struct check *c, struct match *m, enum word word)
         return m->probe.writable || value == probe;
     case WORD_TLB_HOST:
         return value == tlb_field(c, offsetof(struct tlb_entry, host));
+    case WORD_TLB_MIXED: /* only what was probed for as a write may be written where code is not */
+        return m->probe.writable && value == offsetof(struct vcpu, tlb_mixed) +
+                                                 (c->env->user ? TLB_SIZE * sizeof(uint32_t) : 0);
+    case WORD_TLB_GFN:
+        return value == tlb_field(c, offsetof(struct tlb_entry, gfn));
     case WORD_GATE:
         return value >= c->env->gate_words && value < c->env->gate_end && !(value & 3);
     case WORD_BRANCH:
@@ -497,6 +502,8 @@ static bool match_step(const struct check *c, struct match *m, const struct step
         return match_modrm(m, s);
     case STEP_REL8:
         if (m->p == m->end || (int8_t)*m->p < 0)
+            return false;
+        if (m->labels[s->n] && m->labels[s->n] != m->p + 1 + *m->p)
             return false;
         m->labels[s->n] = m->p + 1 + *m->p;
         m->p++;

@@ -43,7 +43,7 @@ struct rule {
 };
 
 /* Texts of patterns, as steps. */
-#define STEPS_MAX  96
+#define STEPS_MAX  192
 #define SET_MAX    6
 #define LABELS_MAX 4
 enum step_kind {
@@ -74,6 +74,10 @@ enum word {
     WORD_ANY,
     WORD_TLB_PROBE,
     WORD_TLB_HOST,
+    WORD_TLB_GFN,
+    WORD_TLB_MIXED,
+    WORD_TLB_MIXED,
+    WORD_TLB_GFN,
     WORD_GATE,
     WORD_COUNT,
 };

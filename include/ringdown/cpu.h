@@ -110,10 +110,11 @@ struct vcpu_hot {
     uint32_t exit_eip; /* target of an indirect branch that missed */
     uint32_t padding;
     uint64_t host_flags, monitor_rsp, return_sp;
-    uint64_t jump_cache, jump_tag; /* loaded into r13 and r14 */
-    uint64_t view;                 /* base of the current view */
-    uint64_t scratch;              /* of RDTSC */
-    uint32_t tlb_index_mask, tlb_page_mask, tlb_offset_mask, soft_padding; /* operands of pext */
+    uint64_t jump_cache, jump_tag;                                  /* loaded into r13 and r14 */
+    uint64_t view;                                                  /* base of the current view */
+    uint64_t scratch;                                               /* of RDTSC */
+    uint32_t tlb_index_mask, tlb_page_mask, tlb_offset_mask, three; /* operands of pext */
+    uint64_t code_lines; /* by gfn: a bit for each 64 bytes that hold translated code */
     uint64_t flags_mask; /* EFL_HOST, operand of pext/pdep */
 };
 
@@ -153,6 +154,9 @@ struct vcpu {
     jmp_buf fault_jmp; /* raise_*() jumps here; set by the loop that executes guest code */
 
     struct tlb_entry tlb[2][TLB_SIZE]; /* by privilege: 0 supervisor, 1 user */
+    /* Like probe[ACC_WRITE], for pages that are writable but hold translated code: a write may go
+     * ahead where hot.code_lines shows none. */
+    uint32_t tlb_mixed[2][TLB_SIZE];
     /* Slots filled since the last flush (slot index + TLB_SIZE for user), so that flushing a TLB
      * that was little used costs little; tlb_fills may exceed the list's length. */
     uint16_t tlb_filled[TLB_FILL_LIST];
