@@ -430,9 +430,12 @@ static bool match_modrm(struct match *m, const struct step *s)
     int32_t disp;
     if (!match_operand(m, s->n, s->value[0], &disp))
         return false;
-    if (s->value[1])
-        m->probe.size = disp + 1;
-    return !s->value[1] || (disp >= 0 && disp < 16);
+    if (!s->value[1])
+        return true;
+    if (disp < 0 || disp >= 16 || (m->probe.size && m->probe.size != disp + 1))
+        return false;
+    m->probe.size = disp + 1;
+    return true;
 }
 
 /* Where the entry of the software TLB for page 0 has a field. */

@@ -74,8 +74,6 @@ enum word {
     WORD_ANY,
     WORD_TLB_PROBE,
     WORD_TLB_HOST,
-    WORD_TLB_GFN,
-    WORD_TLB_MIXED,
     WORD_TLB_MIXED,
     WORD_TLB_GFN,
     WORD_GATE,
