@@ -33,14 +33,85 @@ static void add_segment_base(struct lowering *l, struct mem *m, unsigned seg)
     }
 }
 
-static bool through_segment(struct lowering *l, unsigned seg, bool write, struct mem *m)
+void lower_late_callout(struct lowering *l)
+{
+    struct late_callout *late = &l->late[l->late_count++];
+    late->disp = emit_jmp(&l->e, l->pads->exit);
+    late->at = l->at;
+}
+
+/* Leaves for the interpreter unless r8 + size - 1 is within the limit in r9 (zero-extended):
+ *     lea  r11, [r8 + size-1]
+ *     not  r11
+ *     (r9 = limit)
+ *     lea  r9, [r9 + r11 + 1]   negative beyond the limit
+ *     rorx r9, r9, 32           its upper half, all zeros or ones, in front
+ *     mov  r11, rcx
+ *     mov  ecx, r9d
+ *     jrcxz within
+ *     mov  rcx, r11
+ *     jmp  call-out
+ * within: mov rcx, r11  */
+static void emit_limit_check(struct lowering *l, int limit_slot, uint32_t limit, unsigned size)
+{
+    static const uint8_t not_r11[] = {0x49, 0xf7, 0xd3};
+    static const uint8_t upper_half[] = {0xc4, 0x43, 0xfb, 0xf0, 0xc9, 0x20};
+    struct emitter *e = &l->e;
+    emit_lea64(e, H_R11, &(struct mem){.base = H_R8, .index = H_NONE, .disp = (int32_t)size - 1});
+    emit_bytes(e, not_r11, sizeof(not_r11));
+    if (limit_slot)
+        emit_load_slot(e, H_R9, (size_t)limit_slot);
+    else
+        emit_mov_imm(e, H_R9, limit);
+    emit_lea64(e, H_R9, &(struct mem){.base = H_R9, .index = H_R11, .scale = 1, .disp = 1});
+    emit_bytes(e, upper_half, sizeof(upper_half));
+    emit_mov64(e, H_R11, H_RCX);
+    emit_mov(e, H_RCX, H_R9);
+    uint8_t *within = emit_jrcxz(e);
+    emit_mov64(e, H_RCX, H_R11);
+    lower_late_callout(l);
+    emit_land8(e, within);
+    emit_mov64(e, H_RCX, H_R11);
+}
+
+void lower_check_target(struct lowering *l)
+{
+    if (l->mode->cs_limit != UINT32_MAX)
+        emit_limit_check(l, 0, l->mode->cs_limit, 1);
+}
+
+static bool through_limited(struct lowering *l, unsigned seg, unsigned size, struct mem *m)
+{
+    size_t slot = seg * sizeof(struct segment);
+    if (!size)
+        return false;
+    emit_lea(&l->e, H_R8, m);
+    emit_limit_check(l, (int)(SLOT(seg[0].limit) + slot), 0, size);
+    emit_load_slot(&l->e, H_R9, SLOT(seg[0].base) + slot);
+    *m = (struct mem){.base = H_R8, .index = H_R9, .scale = 1, .gs = true, .a32 = true};
+    return true;
+}
+
+static bool through_segment(struct lowering *l, unsigned seg, bool write, unsigned size,
+                            struct mem *m)
 {
     if (l->mode->seg_class[seg] == SEGC_CHECKED || (write && seg == SEG_CS))
         return false;
+    if (l->mode->seg_class[seg] == SEGC_LIMITED)
+        return through_limited(l, seg, size, m);
     if (l->mode->seg_class[seg] == SEGC_BASED)
         add_segment_base(l, m, seg);
     m->gs = m->a32 = true;
     return true;
+}
+
+/* BT and kin with a bit offset in a register reach beyond their operand: no limit can be checked.
+ */
+static unsigned checked_size(const struct insn *i)
+{
+    bool bit_string = (i->op == OP_BT || i->op == OP_BTS || i->op == OP_BTR || i->op == OP_BTC) &&
+                      i->opnd[1].kind == OPND_REG;
+    return bit_string ? 0 : i->mem_size;
 }
 
 bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, struct mem *m)
@@ -53,13 +124,13 @@ bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, stru
         .scale = i->mem_scale,
         .disp = (int32_t)((uint32_t)i->disp + (uint32_t)extra),
     };
-    return through_segment(l, i->mem_seg, insn_writes_memory(i), m);
+    return through_segment(l, i->mem_seg, insn_writes_memory(i), checked_size(i), m);
 }
 
 bool lower_stack_operand(struct lowering *l, unsigned base, int32_t disp, struct mem *m)
 {
     *m = (struct mem){.base = (uint8_t)base, .index = H_NONE, .disp = disp};
-    return through_segment(l, SEG_SS, true, m);
+    return through_segment(l, SEG_SS, true, 4, m);
 }
 
 void lower_branch(struct lowering *l, int cc, bool is_call, uint32_t target)
@@ -88,13 +159,6 @@ void lower_callout(struct lowering *l, uint32_t resume)
     x->eip = l->at->eip;
     x->insn = l->at->insn.info ? cache_add_insn(l->cache, &l->at->insn) : NULL;
     x->host = resume == CALLOUT_RESUME ? (uint32_t)(l->e.p - cache_code(l->cache)->rw) : resume;
-}
-
-void lower_late_callout(struct lowering *l)
-{
-    struct late_callout *late = &l->late[l->late_count++];
-    late->disp = emit_jmp(&l->e, l->pads->exit);
-    late->at = l->at;
 }
 
 /* Probes the jump cache for the guest address in r8d:

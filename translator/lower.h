@@ -43,7 +43,7 @@ struct lowering {
         uint8_t *disp; /* rel32 of the jump to it */
         struct scanned *at;
         uint32_t resume;         /* offset in code memory behind the instruction */
-    } late[2 * BLOCK_INSNS_MAX]; /* call-outs off the hot path */
+    } late[3 * BLOCK_INSNS_MAX]; /* call-outs off the hot path */
     unsigned late_count;
 };
 
@@ -85,9 +85,14 @@ static inline unsigned host_gpr(unsigned reg)
 {
     return reg == 4 ? H_ESP : reg;
 }
-/* i's memory operand, moved by `extra`; may emit into r8 and r9. False: not addressable here. */
+/* i's memory operand, moved by `extra`; may emit into r8, r9 and r11. False: not addressable here.
+ */
+/* Leaves for the interpreter if the target in r8d is beyond the limit of CS; emits into r9 and r11.
+ */
+void lower_check_target(struct lowering *l);
 bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, struct mem *m);
-/* [SS:ESP + disp]; may emit into r9. False if SS needs checks. */
+/* [SS:ESP + disp]; may emit into r8, r9 and r11. False if SS needs checks that only the interpreter
+ * can make. */
 bool lower_stack_operand(struct lowering *l, unsigned base, int32_t disp, struct mem *m);
 /* A direct branch: emits jmp (cc < 0), jcc, or call; unlinked it goes to a stub made later. */
 void lower_branch(struct lowering *l, int cc, bool is_call, uint32_t target);

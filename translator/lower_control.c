@@ -125,15 +125,16 @@ bool lower_call(struct lowering *l, const struct insn *i)
 static bool load_target(struct lowering *l, const struct insn *i)
 {
     struct mem m;
-    if (i->opsize != 4 || l->mode->cs_limit != UINT32_MAX)
+    if (i->opsize != 4)
         return false;
     if (!i->has_mem) {
         emit_mov(&l->e, H_R8, host_gpr(i->modrm & 7));
-        return true;
+    } else {
+        if (!lower_operand(l, i, 0, &m))
+            return false;
+        emit_load(&l->e, H_R8, &m);
     }
-    if (!lower_operand(l, i, 0, &m))
-        return false;
-    emit_load(&l->e, H_R8, &m);
+    lower_check_target(l);
     return true;
 }
 
@@ -141,7 +142,12 @@ bool lower_call_indirect(struct lowering *l, const struct insn *i)
 {
     if (l->mode->seg_class[SEG_SS] == SEGC_CHECKED || !load_target(l, i))
         return false;
+    bool keep = l->mode->seg_class[SEG_SS] == SEGC_LIMITED; /* its check needs r8 */
+    if (keep)
+        emit_mov(&l->e, H_R10, H_R8);
     push_return_address(l);
+    if (keep)
+        emit_mov(&l->e, H_R8, H_R10);
     lower_indirect(l, true);
     check_return(l);
     return true;
@@ -158,10 +164,10 @@ bool lower_jmp_indirect(struct lowering *l, const struct insn *i)
 bool lower_ret(struct lowering *l, const struct insn *i)
 {
     struct mem top;
-    if (i->opsize != 4 || l->mode->cs_limit != UINT32_MAX ||
-        !lower_stack_operand(l, H_ESP, 0, &top))
+    if (i->opsize != 4 || !lower_stack_operand(l, H_ESP, 0, &top))
         return false;
     emit_load(&l->e, H_R8, &top);
+    lower_check_target(l);
     emit_add_imm(&l->e, H_ESP, H_ESP, 4 + (i->imm_size ? (int32_t)(i->imm & 0xffff) : 0));
     emit_u8(&l->e, 0xc3);
     return true;

@@ -43,8 +43,9 @@ bool lower_pushf(struct lowering *l, const struct insn *i)
     emit_and_r8_r9(e);
     emit_add_slot_to_r8(e, SLOT(hot.vflags));
     emit_add_slot_to_r8(e, SLOT(hot.vif));
+    emit_mov(e, H_R10, H_R8);
     lower_stack_operand(l, H_ESP, -4, &top);
-    emit_store(e, &top, H_R8);
+    emit_store(e, &top, H_R10);
     emit_add_imm(e, H_ESP, H_ESP, -4);
     return true;
 }

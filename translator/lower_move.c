@@ -138,7 +138,7 @@ bool lower_memory(struct lowering *l, const struct insn *i)
     if (names_esp(i) && reg == 4 && row_of(i)->ext == 0xff)
         reg = H_ESP;
     bool rex =
-        reg >= 8 || l->soft || i->mem_base == R_ESP || l->mode->seg_class[i->mem_seg] == SEGC_BASED;
+        reg >= 8 || l->soft || i->mem_base == R_ESP || l->mode->seg_class[i->mem_seg] != SEGC_FLAT;
     if (rex && names_high_byte(i))
         return false;
     struct mem m;

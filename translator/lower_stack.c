@@ -73,7 +73,8 @@ bool lower_push_seg(struct lowering *l, const struct insn *i)
 bool lower_pusha(struct lowering *l, const struct insn *i)
 {
     struct mem at;
-    if (i->opsize != 4 || !lower_stack_operand(l, H_ESP, -4, &at))
+    if (i->opsize != 4 || l->mode->seg_class[SEG_SS] == SEGC_LIMITED ||
+        !lower_stack_operand(l, H_ESP, -4, &at))
         return false;
     for (unsigned reg = 0; reg < 8; reg++) {
         at.disp = -4 * (int32_t)(reg + 1);
@@ -88,7 +89,8 @@ bool lower_pusha(struct lowering *l, const struct insn *i)
 bool lower_popa(struct lowering *l, const struct insn *i)
 {
     struct mem at;
-    if (i->opsize != 4 || !lower_stack_operand(l, H_ESP, 28, &at))
+    if (i->opsize != 4 || l->mode->seg_class[SEG_SS] == SEGC_LIMITED ||
+        !lower_stack_operand(l, H_ESP, 28, &at))
         return false;
     emit_load(&l->e, H_R10, &at);
     for (unsigned n = 0; n < 7; n++) {

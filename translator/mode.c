@@ -9,8 +9,10 @@
 
 static uint8_t classify_segment(const struct segment *s)
 {
-    if ((s->attr & DATA_MASK) != DATA_WRITABLE || s->limit != UINT32_MAX)
+    if ((s->attr & DATA_MASK) != DATA_WRITABLE)
         return SEGC_CHECKED;
+    if (s->limit != UINT32_MAX)
+        return __builtin_cpu_supports("bmi2") ? SEGC_LIMITED : SEGC_CHECKED;
     return s->base ? SEGC_BASED : SEGC_FLAT;
 }
 

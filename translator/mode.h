@@ -12,6 +12,7 @@
 enum seg_class {
     SEGC_FLAT,    /* base 0, limit 4 GiB, readable and writable */
     SEGC_BASED,   /* limit 4 GiB, readable and writable: base is added at run time */
+    SEGC_LIMITED, /* like SEGC_BASED, but for a limit that is checked at run time */
     SEGC_CHECKED, /* anything else: the interpreter checks */
 };
 

@@ -298,18 +298,19 @@ static void lower_one(struct translator *t, struct lowering *l, struct scanned *
     l->at = s;
     l->next_eip = s->eip + i->length;
     l->soft = cache_is_soft(l->block->page, s->eip + l->mode->cs_base);
+    bool goes_on = i->info && falls_through(i) && cls != CLASS_CONTROL;
     uint8_t *start = l->e.p;
     unsigned late = l->late_count;
     if (!i->info || !lower_by_class(l, i)) {
         l->e.p = start;
         l->late_count = late;
-        lower_callout(l, i->info && falls_through(i) && cls != CLASS_CONTROL ? CALLOUT_RESUME
-                                                                             : CALLOUT_END);
+        lower_callout(l, goes_on ? CALLOUT_RESUME : CALLOUT_END);
         if (cls != CLASS_UNDEFINED && cls != CLASS_CALLOUT_END)
             cls = CLASS_CALLOUT;
     }
+    uint32_t behind = (uint32_t)(l->e.p - cache_code(t->cache)->rw);
     for (; late < l->late_count; late++)
-        l->late[late].resume = (uint32_t)(l->e.p - cache_code(t->cache)->rw);
+        l->late[late].resume = goes_on ? behind : CALLOUT_END;
     t->counters.by_class[cls]++;
 }
 
