@@ -49,8 +49,8 @@ void interp_fpu_align(struct vcpu *v, uint32_t la, unsigned size)
         raise_ac(v);
 }
 
-/* Table 6-7 of vol. 3: an extended real must be a multiple of 8. Operands of 16 bytes either must be
- * aligned, which is #GP, or need not be (vol. 2, 2.5, exception type 4). */
+/* Table 6-7 of vol. 3: an extended real must be a multiple of 8. Operands of 16 bytes either must
+ * be aligned, which is #GP, or need not be (vol. 2, 2.5, exception type 4). */
 static __attribute__((noinline)) void check_rare(struct vcpu *v, uint32_t la, unsigned n,
                                                  bool write)
 {
@@ -193,6 +193,23 @@ static __attribute__((noinline)) unsigned run_bounced(struct vcpu *v, const stru
     return trap;
 }
 
+/* A store that will be suppressed cannot fault: it is tried on another operand, with the state put
+ * by. True: it has been executed, to that end. */
+static bool store_futile(struct vcpu *v, const struct fpu_thunk *t, unsigned *trap)
+{
+    uint8_t state[108], scratch[16];
+    uint16_t fcw;
+    __asm__ volatile("fnstcw %0" : "=m"(fcw));
+    if ((fcw & 0x3f) == 0x3f)
+        return false;
+    __asm__ volatile("fnsave %0; frstor %0" : "+m"(state));
+    *trap = run(v, t, scratch);
+    if (!*trap && store_suppressed())
+        return true;
+    __asm__ volatile("frstor %0" : : "m"(state));
+    return false;
+}
+
 /* With every check, in the processor's order: a pending error comes before whatever the memory
  * operand may raise. */
 static __attribute__((noinline)) unsigned run_mem_checked(struct vcpu *v, const struct insn *i,
@@ -200,6 +217,9 @@ static __attribute__((noinline)) unsigned run_mem_checked(struct vcpu *v, const 
 {
     if (t->waits && interp_fpu_pending(v))
         return VEC_MF;
+    unsigned trap;
+    if (t->x87 && t->write && t->waits && store_futile(v, t, &trap))
+        return trap;
     uint32_t la = ops_linear(v, i->mem_seg, ea, t->size, t->write);
     if (la & t->align)
         raise_gp(v, 0);
@@ -279,6 +299,7 @@ static __attribute__((noinline)) bool maskmov(struct vcpu *v, const struct insn 
     uint32_t off = i->addrsize == 2 ? v->gpr[R_EDI] & 0xffff : v->gpr[R_EDI];
     uint32_t la = segment_check(v, seg, off, n, true);
     uint8_t zeros[MASKMOV_SIZE], ones[MASKMOV_SIZE];
+    interp_fpu_align(v, la, n);
     check_rare(v, la, n, true);
     void *mem = mmu_direct(v, la, n, ACC_WRITE);
     if (mem) {

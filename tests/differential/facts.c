@@ -126,12 +126,20 @@ unsigned facts_open(const struct insn *i)
     case OP_MMX: /* a store that faults has switched the x87 stack to MMX or not */
         return DIFFERS_FPU | DIFFERS_CR2;
     case OP_CMPS: /* which operand is read first */
+        return DIFFERS_CR2;
     case OP_ENTER:
     case OP_PUSHA:
-        return DIFFERS_CR2;
+    case OP_FXSAVE:
+    case OP_FXRSTOR:
+        return DIFFERS_CR2 | DIFFERS_MEMORY;
     default:
-        /* any byte of a long operand, or of those that a masked store selects */
-        return i->mem_size > 16 || !strncmp(i->info->name, "maskmov", 7) ? DIFFERS_CR2 : 0;
+        /* any byte of those that a masked store selects */
+        if (!strncmp(i->info->name, "maskmov", 7))
+            return DIFFERS_CR2;
+        /* x87 images, and the halves of an 80-bit number */
+        return i->mem_size > 12 && i->info->flags & INSN_FPU ? DIFFERS_CR2 | DIFFERS_MEMORY
+               : i->mem_size == 10                           ? DIFFERS_MEMORY
+                                                             : 0;
     }
 }
 

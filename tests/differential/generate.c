@@ -269,9 +269,10 @@ static void aim_operand(struct generator *g, struct test_case *c, const struct i
         /* an access that is locked must not leave its cache line: hosts punish that */
         if ((i->lock || i->op == OP_XCHG) && (off & 63) + size > 64)
             off &= ~63u;
-        aim(i, bytes, gpr, CASE_DATA + off);
+        /* with one register as base and index the aim is not exact: rather into the hole */
         if ((i->lock || i->op == OP_XCHG) && i->mem_index == i->mem_base && i->mem_base != 0xff)
-            gpr[i->mem_base] = 0x10000000; /* not exact: rather in no man's land */
+            off = CASE_CODE + CASE_CODE_PAGES * 4096 + 0x8000 - CASE_DATA;
+        aim(i, bytes, gpr, CASE_DATA + off);
     }
     /* decoded anew: the displacement may be another now */
     struct insn now = *i;
@@ -369,8 +370,8 @@ static bool finish(struct generator *g, struct test_case *c, const struct insn_r
         /* pointers that do not fit together (a base that is a count): leave that to another case */
         decode(g->decoder, bytes, i.length, true, &i);
         if (i.has_mem && i.addrsize == 4) {
-            uint32_t off = effective(&i, c->gpr) - CASE_DATA + 8192;
-            if (off > CASE_WINDOW + 16384 && c->gpr[i.mem_base & 7] != 0x10000000)
+            uint32_t off = effective(&i, c->gpr) - CASE_CODE - CASE_CODE_PAGES * 4096;
+            if (off > CASE_DATA + CASE_WINDOW + 8192 - CASE_CODE - CASE_CODE_PAGES * 4096)
                 return false;
         }
     } else if (bit_register(&i) < 8 || i.addrsize == 2 || facts_string(i.op) ||
@@ -380,6 +381,9 @@ static bool finish(struct generator *g, struct test_case *c, const struct insn_r
                i.op == OP_FXRSTOR) {
         return false;
     }
+    /* #GP or #AC, as the model has it; a probe at the new stack pointer */
+    if (i.op == OP_FXSAVE || i.op == OP_FXRSTOR || i.op == OP_ENTER)
+        c->eflags &= ~EFL_AC;
     memcpy(c->code + at, bytes, i.length);
     c->length = (uint8_t)(at + i.length);
     if (is_floating(&i) || one_in(g, 16))
@@ -392,7 +396,7 @@ static bool finish(struct generator *g, struct test_case *c, const struct insn_r
     static const uint32_t many[8] = {0, 2};
     c->flags_undefined |= facts_undefined_flags(&i, simple && at ? many : c->gpr);
     c->native = facts_treatment(r) == TREAT_NATIVE;
-    c->ignore = (uint16_t)facts_open(&i);
+    c->ignore |= (uint16_t)facts_open(&i);
     return true;
 }
 
@@ -413,6 +417,7 @@ static bool try_sequence(struct generator *g, struct test_case *c, const struct 
         at += i.length;
         if (is_floating(&i))
             c->fpu_seed = rnd(g) | 1;
+        c->ignore |= (uint16_t)facts_open(&i);
         static const uint32_t many[8] = {0, 2};
         c->flags_undefined &= ~(uint32_t)i.info->fl_write;
         c->flags_undefined |= facts_undefined_flags(&i, many);

@@ -113,6 +113,10 @@ static void hash_result(const struct test_case *c, const struct case_result *r, 
             seen.cr2 = 0;
         if (c->ignore & DIFFERS_FPU)
             memset(seen.fx, 0, sizeof seen.fx);
+        if (c->ignore & DIFFERS_MEMORY) {
+            seen.diffs = seen.mem_hash = 0;
+            memset(seen.diff, 0, sizeof seen.diff);
+        }
     }
     for (unsigned full = 0; full < 2; full++) {
         uint32_t h = 0x811c9dc5;
