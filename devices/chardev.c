@@ -35,9 +35,11 @@ struct ring {
 
 struct char_fd {
     int in_fd, out_fd, wake_fd;
+    void (*begin)(void);
     void (*notify)(void *opaque);
     void *opaque;
     pthread_t thread;
+    _Atomic int lost; /* errno of the write that ended output */
     _Atomic bool stop;
     _Atomic bool idle;   /* the thread sleeps, or is about to */
     struct ring out, in; /* out.waiting: the device found it full; in.waiting: so did the thread */
@@ -156,7 +158,10 @@ static bool give_output(struct char_fd *c)
         if (atomic_exchange(&c->out.waiting, false))
             notify(c);
     }
-    return done >= 0 || errno == EAGAIN || errno == EINTR;
+    if (done >= 0 || errno == EAGAIN || errno == EINTR)
+        return true;
+    atomic_store(&c->lost, errno);
+    return false;
 }
 
 static bool wants_input(struct char_fd *c)
@@ -171,6 +176,8 @@ static void *serve(void *opaque)
 {
     struct char_fd *c = opaque;
     bool in_open = c->in_fd >= 0, out_open = c->out_fd >= 0;
+    if (c->begin)
+        c->begin();
     for (;;) {
         bool stop = atomic_load(&c->stop);
         atomic_store(&c->idle, true);
@@ -216,13 +223,25 @@ static int start_thread(struct char_fd *c)
     return error;
 }
 
+int char_fd_lost(const struct char_fd *c)
+{
+    return atomic_load(&c->lost);
+}
+
 struct char_fd *char_fd_create(int in_fd, int out_fd, void (*notify_fn)(void *opaque), void *opaque)
+{
+    return char_fd_create_with(in_fd, out_fd, NULL, notify_fn, opaque);
+}
+
+struct char_fd *char_fd_create_with(int in_fd, int out_fd, void (*begin)(void),
+                                    void (*notify_fn)(void *opaque), void *opaque)
 {
     struct char_fd *c = calloc(1, sizeof(*c));
     if (!c)
         return NULL;
     c->in_fd = in_fd;
     c->out_fd = out_fd;
+    c->begin = begin;
     c->notify = notify_fn;
     c->opaque = opaque;
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -31,6 +31,11 @@ static inline size_t chardev_read(const struct chardev *c, uint8_t *buf, size_t 
  * is dropped. The descriptors stay the caller's and their flags are left alone. */
 struct char_fd;
 struct char_fd *char_fd_create(int in_fd, int out_fd, void (*notify)(void *opaque), void *opaque);
+/* As above; `begin` is the first thing that the thread does. */
+struct char_fd *char_fd_create_with(int in_fd, int out_fd, void (*begin)(void),
+                                    void (*notify)(void *opaque), void *opaque);
+/* Why output ended before the end (an errno), 0 if it did not. */
+int char_fd_lost(const struct char_fd *fd);
 /* Writes what is still buffered (giving up on a reader that takes nothing for a second). */
 void char_fd_destroy(struct char_fd *fd);
 struct chardev char_fd_chardev(struct char_fd *fd);

@@ -68,6 +68,13 @@ void boot_put64(uint8_t *p, uint64_t value)
 
 /* --- files --- */
 
+struct boot_file {
+    struct boot_file *next;
+    char *path;
+    int fd;
+    uint64_t size;
+};
+
 /* A descriptor on a regular file, or -1 with a line. */
 static int open_file(struct boot *b, const char *path, uint64_t *size)
 {
@@ -91,18 +98,60 @@ static int open_file(struct boot *b, const char *path, uint64_t *size)
     return -1;
 }
 
+/* The file as it was when it was first asked for, or NULL with a line. */
+static const struct boot_file *find_file(struct boot *b, const char *path)
+{
+    struct boot_file *f = b->m->files;
+    while (f && strcmp(f->path, path) != 0)
+        f = f->next;
+    if (f)
+        return f;
+    f = calloc(1, sizeof *f);
+    if (!f) {
+        boot_complain(b, "%s: out of memory", path);
+        return NULL;
+    }
+    f->fd = open_file(b, path, &f->size);
+    f->path = strdup(path);
+    if (f->fd < 0 || !f->path) {
+        if (f->fd >= 0) {
+            boot_complain(b, "%s: out of memory", path);
+            close(f->fd);
+        }
+        free(f->path);
+        free(f);
+        return NULL;
+    }
+    f->next = b->m->files;
+    b->m->files = f;
+    return f;
+}
+
+void boot_close_files(struct machine *m)
+{
+    while (m->files) {
+        struct boot_file *f = m->files;
+        m->files = f->next;
+        close(f->fd);
+        free(f->path);
+        free(f);
+    }
+}
+
 /* Reads exactly n bytes. */
-static bool read_all(struct boot *b, int fd, const char *path, uint8_t *buf, uint64_t n)
+static bool read_all(struct boot *b, const struct boot_file *f, uint64_t at, uint8_t *buf,
+                     uint64_t n)
 {
     while (n) {
-        ssize_t got = read(fd, buf, n);
+        ssize_t got = pread(f->fd, buf, n, (off_t)at);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return boot_fail(b, "%s: %s", path, strerror(errno));
+            return boot_fail(b, "%s: %s", f->path, strerror(errno));
         if (!got)
-            return boot_fail(b, "%s: became shorter while it was read", path);
+            return boot_fail(b, "%s: became shorter while it was read", f->path);
         buf += got;
+        at += (uint64_t)got;
         n -= (uint64_t)got;
     }
     return true;
@@ -110,10 +159,10 @@ static bool read_all(struct boot *b, int fd, const char *path, uint8_t *buf, uin
 
 bool boot_read_file(struct boot *b, const char *path, uint64_t limit, struct image *out)
 {
-    uint64_t size = 0;
-    int fd = open_file(b, path, &size);
-    if (fd < 0)
+    const struct boot_file *f = find_file(b, path);
+    if (!f)
         return false;
+    uint64_t size = f->size;
     bool ok = false;
     *out = (struct image){.path = path, .size = size};
     if (!size)
@@ -124,8 +173,7 @@ bool boot_read_file(struct boot *b, const char *path, uint64_t limit, struct ima
     else if (!(out->data = malloc(size)))
         boot_complain(b, "%s: out of memory", path);
     else
-        ok = read_all(b, fd, path, out->data, size);
-    close(fd);
+        ok = read_all(b, f, 0, out->data, size);
     if (!ok)
         boot_free_image(out);
     return ok;
@@ -140,29 +188,27 @@ void boot_free_image(struct image *i)
 
 bool boot_file_size(struct boot *b, const char *path, uint64_t *size)
 {
-    int fd = open_file(b, path, size);
-    if (fd < 0)
-        return false;
-    close(fd);
-    return true;
+    const struct boot_file *f = find_file(b, path);
+    *size = f ? f->size : 0;
+    return f;
 }
 
 bool boot_load_file(struct boot *b, const char *path, uint64_t gpa, uint64_t size)
 {
-    uint64_t file_size = 0;
-    int fd = open_file(b, path, &file_size);
-    if (fd < 0)
+    const struct boot_file *f = find_file(b, path);
+    uint64_t at = 0;
+    if (!f)
         return false;
     uint8_t *chunk = malloc(CHUNK);
     bool ok = chunk || boot_fail(b, "%s: out of memory", path);
     while (ok && size) {
         uint64_t part = size < CHUNK ? size : CHUNK;
-        ok = read_all(b, fd, path, chunk, part) && boot_write(b, gpa, chunk, part);
+        ok = read_all(b, f, at, chunk, part) && boot_write(b, gpa, chunk, part);
+        at += part;
         gpa += part;
         size -= part;
     }
     free(chunk);
-    close(fd);
     return ok;
 }
 

@@ -26,6 +26,8 @@ struct boot {
 /* Loads what the configuration names: a ROM, or a kernel and its companions, and sets the processor
  * to its entry. Can run again after a reset. */
 bool boot_load(struct machine *m, char *err, size_t err_size);
+/* Images stay open until then: a reset in the sandbox can open nothing. */
+void boot_close_files(struct machine *m);
 
 /* --- loaders --- */
 bool boot_is_linux(const struct image *kernel);

@@ -18,6 +18,13 @@
 #define MAX_TIMEOUT    1000000000u /* seconds */
 #define NS_DIGITS      9
 
+/* A sanitizer's report needs files and processes of its own. */
+#ifdef RINGDOWN_SANITIZED
+#define DEFAULT_SANDBOX false
+#else
+#define DEFAULT_SANDBOX true
+#endif
+
 struct parse {
     struct machine_config *config;
     const char **modules;
@@ -126,6 +133,13 @@ FLAG_SETTER(debug_exit)
 FLAG_SETTER(stats)
 FLAG_SETTER(no_reboot)
 
+static bool set_sandbox(struct parse *p, const char *value)
+{
+    p->config->sandbox = !strcmp(value, "on");
+    return p->config->sandbox || !strcmp(value, "off") ||
+           bad(p, "--sandbox: %s is not on or off", value);
+}
+
 static bool set_module(struct parse *p, const char *value)
 {
     p->modules[p->config->module_count++] = value;
@@ -200,6 +214,7 @@ static const struct option_row options[] = {
     {"debug-exit", NULL,          "a write of V to port 0xf4 ends with status V << 1 | 1",     set_debug_exit},
     {"no-reboot",  NULL,          "a guest's reset ends the run, as power-off does",           set_no_reboot },
     {"timeout",    "SECONDS",     "end after that time, with status 4",                        set_timeout   },
+    {"sandbox",    "on|off",      "give up system calls and files before the guest runs",      set_sandbox   },
     {"stats",      NULL,          "at the end, print what the monitor did, on standard error", set_stats     },
     {"stats-json", "FILE",        "the same as JSON",                                          set_stats_json},
     {"dump",       "WHAT,...",    "trace to standard error: decode, blocks, host, exits",      set_dump      },
@@ -273,7 +288,8 @@ enum cli_parse cli_parse_run(int argc, char **argv, struct machine_config *confi
                                       .append = "",
                                       .serial = "stdio",
                                       .cpu = "max",
-                                      .cache_size = DEFAULT_CACHE};
+                                      .cache_size = DEFAULT_CACHE,
+                                      .sandbox = DEFAULT_SANDBOX};
     struct parse p = {config, calloc((size_t)argc + 1, sizeof *p.modules), err, err_size};
     if (!p.modules) {
         bad(&p, "out of memory");

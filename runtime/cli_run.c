@@ -7,7 +7,9 @@
 
 #include "runtime/cli_options.h"
 #include "runtime/console.h"
+#include "runtime/crash.h"
 #include "runtime/machine.h"
+#include "runtime/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,17 +74,29 @@ static void die_by_signal(int signo)
     raise(signo);
 }
 
-/* A run of hours must not end in a report that can't be written. */
-static bool stats_file_writable(const char *path, char *err, size_t err_size)
+/* A run of hours must not end in a report that can't be written; and in the sandbox nothing can be
+ * opened. What the file holds stays until there is a report to take its place. */
+static FILE *open_stats_file(const char *path, char *err, size_t err_size)
 {
+    static char buffer[BUFSIZ];
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (fd >= 0)
-        return close(fd) == 0;
-    snprintf(err, err_size, "--stats-json: cannot write %s: %s", path, strerror(errno));
-    return false;
+    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (f)
+        setvbuf(f, buffer, _IOFBF, sizeof buffer);
+    else
+        snprintf(err, err_size, "--stats-json: cannot write %s: %s", path, strerror(errno));
+    return f;
 }
 
-static int report(struct machine *m, enum machine_end end)
+static int write_stats_file(const struct stats *s, FILE *f)
+{
+    /* A pipe or a device is not truncated. */
+    if (ftruncate(fileno(f), 0) < 0 && errno != EINVAL)
+        return -errno;
+    return stats_write_json(s, f);
+}
+
+static int report(struct machine *m, enum machine_end end, FILE *stats_file)
 {
     const struct machine_config *c = &m->config;
     int status = STATUS_POWER_OFF;
@@ -105,7 +119,7 @@ static int report(struct machine *m, enum machine_end end)
     }
     if (c->stats)
         stats_print(&m->stats, stderr);
-    int error = c->stats_json ? stats_write_json(&m->stats, c->stats_json) : 0;
+    int error = stats_file ? write_stats_file(&m->stats, stats_file) : 0;
     if (error) {
         fprintf(stderr, "ringdown: %s: %s\n", c->stats_json, strerror(-error));
         status = status ? status : STATUS_FAILURE;
@@ -117,10 +131,21 @@ static int run(const struct machine_config *config)
 {
     char err[MESSAGE_SIZE];
     bool bad_input = false;
-    if (config->stats_json && !stats_file_writable(config->stats_json, err, sizeof err))
-        return complain(STATUS_USAGE, err);
+    FILE *stats_file = NULL;
+    if (config->stats_json) {
+        stats_file = open_stats_file(config->stats_json, err, sizeof err);
+        if (!stats_file)
+            return complain(STATUS_USAGE, err);
+    }
+    crash_prepare();
     atexit(console_restore_terminal);
     install_termination_handlers();
+    int error = config->sandbox ? sandbox_prepare() : 0;
+    if (error) {
+        snprintf(err, sizeof err, "cannot prepare the sandbox: %s (--sandbox off runs without)",
+                 strerror(-error));
+        return complain(STATUS_FAILURE, err);
+    }
     struct machine *m = machine_create(config, err, sizeof err, &bad_input);
     if (!m)
         return complain(bad_input ? STATUS_USAGE : STATUS_FAILURE, err);
@@ -128,7 +153,7 @@ static int run(const struct machine_config *config)
     enum machine_end end = machine_run(m);
     atomic_store(&the_machine, NULL);
     console_restore_terminal();
-    int status = report(m, end);
+    int status = report(m, end, stats_file);
     machine_destroy(m);
     if (ended_by)
         die_by_signal(ended_by);

@@ -12,6 +12,7 @@
 #include "runtime/console.h"
 
 #include "runtime/machine.h"
+#include "runtime/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -187,7 +188,8 @@ static bool open_backend(struct console *c, const char *spec, char *err, size_t 
         snprintf(err, err_size, "--serial: %s is not stdio, file:F or null", spec);
         return false;
     }
-    c->fd = char_fd_create(in, out, notify, c);
+    void (*begin)(void) = c->machine->config.sandbox ? sandbox_enter_serial : NULL;
+    c->fd = char_fd_create_with(in, out, begin, notify, c);
     if (!c->fd) {
         snprintf(err, err_size, "cannot serve the serial port: out of memory or threads");
         return false;
@@ -214,12 +216,22 @@ struct console *console_create(struct machine *m, const char *spec, char *err, s
     return NULL;
 }
 
+/* A reader that went away is his own business; a full disk is not. */
+static void report_loss(const struct console *c)
+{
+    int lost = char_fd_lost(c->fd);
+    if (lost && lost != EPIPE)
+        fprintf(stderr, "ringdown: the serial port's output is not complete: %s\n", strerror(lost));
+}
+
 void console_destroy(struct console *c)
 {
     if (!c)
         return;
-    if (c->fd)
+    if (c->fd) {
+        report_loss(c);
         char_fd_destroy(c->fd);
+    }
     if (c->out_fd >= 0)
         close(c->out_fd);
     console_restore_terminal();

@@ -3,7 +3,7 @@
  *
  * Runs at any moment, also from a signal handler when the monitor itself has failed: it allocates
  * nothing, raises nothing, reads guest memory by walks that change nothing, and writes with
- * dprintf(). Guest pointers are only ever handed to those walks. */
+ * write(). Guest pointers are only ever handed to those walks. */
 #define UNW_LOCAL_ONLY
 #include "runtime/crash.h"
 
@@ -12,8 +12,12 @@
 #include "runtime/machine.h"
 #include "runtime/mmu.h"
 #include "runtime/phys.h"
+#include "runtime/sandbox.h"
+#include "runtime/symbols.h"
 
+#include <errno.h>
 #include <libunwind.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +29,28 @@
 
 static const char *const gpr_names[8] = {"EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"};
 static const char *const seg_names[SEG_COUNT] = {"ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"};
+
+/* Long enough for every piece of the report; standard I/O would ask for more than write(). */
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void say(const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t left = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    for (const char *at = text; left;) {
+        ssize_t done = write(STDERR_FILENO, at, left);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return;
+        at += done;
+        left -= (size_t)done;
+    }
+}
 
 /* --- guest memory, without effects --- */
 
@@ -81,61 +107,59 @@ static void report_registers(const struct vcpu *v)
         {EFL_VM, "VM"},
         {EFL_AC, "AC"}
     };
-    dprintf(STDERR_FILENO, "  %s, CPL %u, paging %s%s%s\n", mode_name(v), v->cpl,
-            v->cr0 & CR0_PG ? "on" : "off", v->cr0 & CR0_PG && v->cr4 & CR4_PAE ? ", PAE" : "",
-            v->halted ? ", halted" : "");
+    say("  %s, CPL %u, paging %s%s%s\n", mode_name(v), v->cpl, v->cr0 & CR0_PG ? "on" : "off",
+        v->cr0 & CR0_PG && v->cr4 & CR4_PAE ? ", PAE" : "", v->halted ? ", halted" : "");
     for (unsigned r = 0; r < 8; r++)
-        dprintf(STDERR_FILENO, "%s%s=%08x%s", r & 3 ? " " : "  ", gpr_names[r], v->gpr[r],
-                (r & 3) == 3 ? "\n" : "");
-    dprintf(STDERR_FILENO, "  EIP=%08x EFLAGS=%08x IOPL=%u", v->eip, v->eflags, vcpu_iopl(v));
+        say("%s%s=%08x%s", r & 3 ? " " : "  ", gpr_names[r], v->gpr[r], (r & 3) == 3 ? "\n" : "");
+    say("  EIP=%08x EFLAGS=%08x IOPL=%u", v->eip, v->eflags, vcpu_iopl(v));
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
         if (v->eflags & flags[i].bit)
-            dprintf(STDERR_FILENO, " %s", flags[i].name);
-    dprintf(STDERR_FILENO, "\n  CR0=%08x CR2=%08x CR3=%08x CR4=%08x EFER=%03llx\n", v->cr0, v->cr2,
-            v->cr3, v->cr4, (unsigned long long)v->efer);
+            say(" %s", flags[i].name);
+    say("\n  CR0=%08x CR2=%08x CR3=%08x CR4=%08x EFER=%03llx\n", v->cr0, v->cr2, v->cr3, v->cr4,
+        (unsigned long long)v->efer);
     for (unsigned s = 0; s < SEG_COUNT; s++)
-        dprintf(STDERR_FILENO, "  %-4s %04x base %08x limit %08x attr %05x%s\n", seg_names[s],
-                v->seg[s].sel, v->seg[s].base, v->seg[s].limit, v->seg[s].attr,
-                v->seg[s].attr & SEG_ATTR_NULL ? " null" : "");
-    dprintf(STDERR_FILENO, "  GDTR base %08x limit %04x   IDTR base %08x limit %04x\n",
-            v->gdtr.base, v->gdtr.limit, v->idtr.base, v->idtr.limit);
-    dprintf(STDERR_FILENO, "  last exception: vector %u, error code %x%s\n", v->exc.vector,
-            v->exc.error, v->exc.has_error ? "" : " (none pushed)");
+        say("  %-4s %04x base %08x limit %08x attr %05x%s\n", seg_names[s], v->seg[s].sel,
+            v->seg[s].base, v->seg[s].limit, v->seg[s].attr,
+            v->seg[s].attr & SEG_ATTR_NULL ? " null" : "");
+    say("  GDTR base %08x limit %04x   IDTR base %08x limit %04x\n", v->gdtr.base, v->gdtr.limit,
+        v->idtr.base, v->idtr.limit);
+    say("  last exception: vector %u, error code %x%s\n", v->exc.vector, v->exc.error,
+        v->exc.has_error ? "" : " (none pushed)");
 }
 
 static void report_code(struct vcpu *v)
 {
     uint32_t la = v->seg[SEG_CS].base + v->eip;
-    dprintf(STDERR_FILENO, "  code:");
+    say("  code:");
     for (int i = -CODE_BEFORE; i < CODE_AFTER; i++) {
         uint8_t byte;
         if (peek8(v, la + (uint32_t)i, &byte))
-            dprintf(STDERR_FILENO, i ? " %02x" : " <%02x>", byte);
+            say(i ? " %02x" : " <%02x>", byte);
         else
-            dprintf(STDERR_FILENO, i ? " \?\?" : " <\?\?>");
+            say(i ? " \?\?" : " <\?\?>");
     }
-    dprintf(STDERR_FILENO, "\n");
+    say("\n");
 }
 
 /* By EBP, as code that keeps frame pointers has it: [ebp] the caller's EBP, [ebp+4] its address. */
 static void report_guest_stack(struct vcpu *v)
 {
     uint32_t base = v->seg[SEG_SS].base, ebp = v->gpr[R_EBP], word;
-    dprintf(STDERR_FILENO, "  stack at ESP:");
+    say("  stack at ESP:");
     for (unsigned i = 0; i < 8; i++)
         if (peek32(v, base + v->gpr[R_ESP] + 4 * i, &word))
-            dprintf(STDERR_FILENO, " %08x", word);
-    dprintf(STDERR_FILENO, "\n  guest backtrace by EBP: %08x", v->eip);
+            say(" %08x", word);
+    say("\n  guest backtrace by EBP: %08x", v->eip);
     for (unsigned depth = 0; depth < MAX_FRAMES; depth++) {
         uint32_t next, ret;
         if (!peek32(v, base + ebp, &next) || !peek32(v, base + ebp + 4, &ret) || !ret)
             break;
-        dprintf(STDERR_FILENO, " %08x", ret);
+        say(" %08x", ret);
         if (next <= ebp)
             break; /* frames lie one above the other */
         ebp = next;
     }
-    dprintf(STDERR_FILENO, "\n");
+    say("\n");
 }
 
 static void report_blocks(const struct vcpu *v)
@@ -144,41 +168,53 @@ static void report_blocks(const struct vcpu *v)
     unsigned n = v->bt ? bt_recent(v->bt, eips, RECENT_BLOCKS) : 0;
     if (!n)
         return;
-    dprintf(STDERR_FILENO, "  last blocks dispatched, newest first:");
+    say("  last blocks dispatched, newest first:");
     for (unsigned i = 0; i < n; i++)
-        dprintf(STDERR_FILENO, " %08x", eips[i]);
-    dprintf(STDERR_FILENO, "\n");
+        say(" %08x", eips[i]);
+    say("\n");
 }
 
 static void report_monitor_stack(void)
 {
     unw_context_t context;
     unw_cursor_t cursor;
-    dprintf(STDERR_FILENO, "  monitor backtrace:\n");
+    say("  monitor backtrace:\n");
     if (unw_getcontext(&context) || unw_init_local(&cursor, &context))
         return;
     for (unsigned depth = 0; depth < MAX_FRAMES; depth++) {
-        unw_word_t ip, offset;
-        char name[128];
+        unw_word_t ip;
+        uint64_t offset;
         if (unw_get_reg(&cursor, UNW_REG_IP, &ip))
             break;
-        if (unw_get_proc_name(&cursor, name, sizeof name, &offset))
-            dprintf(STDERR_FILENO, "    %016llx\n", (unsigned long long)ip);
+        const char *name = symbols_find(ip, &offset);
+        if (!name)
+            say("    %016llx\n", (unsigned long long)ip);
         else
-            dprintf(STDERR_FILENO, "    %016llx %s+0x%llx\n", (unsigned long long)ip, name,
-                    (unsigned long long)offset);
+            say("    %016llx %s+0x%llx\n", (unsigned long long)ip, name,
+                (unsigned long long)offset);
         if (unw_step(&cursor) <= 0)
             break;
     }
 }
 
+void crash_prepare(void)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
+    symbols_load();
+    if (unw_getcontext(&context) == 0 && unw_init_local(&cursor, &context) == 0)
+        (void)unw_step(&cursor);
+}
+
 void crash_report(struct vcpu *v, const char *why)
 {
+    sandbox_tolerate(true); /* the unwinder may ask for what there no longer is */
     console_restore_terminal();
-    dprintf(STDERR_FILENO, "ringdown: %s at %04x:%08x\n", why, v->seg[SEG_CS].sel, v->eip);
+    say("ringdown: %s at %04x:%08x\n", why, v->seg[SEG_CS].sel, v->eip);
     report_registers(v);
     report_code(v);
     report_guest_stack(v);
     report_blocks(v);
     report_monitor_stack();
+    sandbox_tolerate(false);
 }

@@ -5,6 +5,8 @@
 
 #include "ringdown/cpu.h"
 
+/* At start-up: what the report will need of the host and the sandbox then denies. */
+void crash_prepare(void);
 /* Prints to standard error: why, the guest's registers, mode, segments, the code bytes at EIP, the
  * last blocks, a walk of the guest's stack by EBP, and the monitor's own backtrace. Changes no
  * guest state; survives any guest state. */

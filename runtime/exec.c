@@ -21,6 +21,7 @@
 #include "runtime/fpu.h"
 #include "runtime/interp.h"
 #include "runtime/platform.h"
+#include "runtime/sandbox.h"
 #include "runtime/signal.h"
 
 #include <errno.h>
@@ -235,6 +236,16 @@ static void leave(struct machine *m)
     signals_leave(m);
 }
 
+/* Everything is open, mapped and created by now. */
+static int enter_sandbox(struct machine *m)
+{
+    struct sandbox_report report = {0};
+    int error = sandbox_enter_vcpu(&report);
+    m->stats.sandbox_calls = report.calls;
+    m->stats.sandbox_landlock = report.landlock;
+    return error;
+}
+
 static void account(struct machine *m, uint64_t total)
 {
     struct stats *s = &m->stats;
@@ -252,6 +263,13 @@ enum machine_end machine_run(struct machine *m)
     if (error) {
         snprintf(m->end_message, sizeof m->end_message,
                  "cannot set up the host's signals and timer: %s", strerror(-error));
+        return END_ERROR;
+    }
+    error = m->config.sandbox ? enter_sandbox(m) : 0;
+    if (error) {
+        leave(m);
+        snprintf(m->end_message, sizeof m->end_message,
+                 "cannot enter the sandbox: %s (--sandbox off runs without)", strerror(-error));
         return END_ERROR;
     }
     uint64_t start = host_ns();

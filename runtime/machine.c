@@ -173,6 +173,7 @@ void machine_destroy(struct machine *m)
     if (m->clock)
         clock_destroy(m->clock);
     bus_destroy(m->bus);
+    boot_close_files(m);
     free(m);
 }
 

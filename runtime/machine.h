@@ -31,12 +31,15 @@ struct machine_config {
     unsigned verify;        /* enum inspect_mode */
     uint64_t timeout_ns;    /* of host time, 0: none */
     bool no_reboot;         /* a reset ends the run instead, as power-off does */
+    bool sandbox;           /* machine_run() gives up what the run does not need, for good */
 };
 
 enum { DUMP_DECODE = 1, DUMP_BLOCKS = 2, DUMP_HOST = 4, DUMP_EXITS = 8 };
 
 /* How a run ended. */
 enum machine_end { END_POWER_OFF, END_DEBUG_EXIT, END_SHUTDOWN, END_TIMEOUT, END_ERROR, END_QUIT };
+
+struct boot_file;
 
 struct machine {
     struct machine_config config;
@@ -48,11 +51,12 @@ struct machine {
     struct platform *platform; /* the devices and their wiring, runtime/platform.c */
     struct exec *exec;         /* host side of the loop: kicks and the deadline timer, exec.c */
     struct stats stats;
-    _Atomic uint32_t stop; /* enum machine_end + 1 once something asked for the end */
-    bool rom_loaded;       /* the --bios image is in place */
-    bool reset_pending;    /* a device asked for a reset; the loop does it */
-    uint32_t end_value;    /* debug-exit code */
-    char end_message[256]; /* of END_ERROR */
+    _Atomic uint32_t stop;   /* enum machine_end + 1 once something asked for the end */
+    struct boot_file *files; /* images, open for a reset to load them again; boot.c */
+    bool rom_loaded;         /* the --bios image is in place */
+    bool reset_pending;      /* a device asked for a reset; the loop does it */
+    uint32_t end_value;      /* debug-exit code */
+    char end_message[256];   /* of END_ERROR */
 };
 
 /* NULL on error, with one line (no newline) in err that says what and where; *bad_input tells a

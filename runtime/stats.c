@@ -52,11 +52,8 @@ void stats_print(const struct stats *s, FILE *out)
     }
 }
 
-int stats_write_json(const struct stats *s, const char *path)
+int stats_write_json(const struct stats *s, FILE *out)
 {
-    FILE *out = fopen(path, "we");
-    if (!out)
-        return -errno;
     fputs("{", out);
     for (size_t i = 0; i < ROW_COUNT; i++) {
         if (starts_group(i))
@@ -65,8 +62,8 @@ int stats_write_json(const struct stats *s, const char *path)
                 row_value(s, &rows[i]));
     }
     fputs("\n  }\n}\n", out);
-    int error = ferror(out) ? -EIO : 0;
-    if (fclose(out) && !error)
-        error = -errno;
-    return error;
+    errno = 0;
+    if (fflush(out) == 0 && !ferror(out))
+        return 0;
+    return errno ? -errno : -EIO;
 }

@@ -14,6 +14,6 @@ struct stats {
 
 /* --stats: grouped text. --stats-json: one object, {"group": {"name": value}}. */
 void stats_print(const struct stats *s, FILE *out);
-int stats_write_json(const struct stats *s, const char *path); /* 0 or negative errno */
+int stats_write_json(const struct stats *s, FILE *out); /* 0 or negative errno */
 
 #endif

@@ -159,7 +159,24 @@ Test(boot_linux, a_reset_loads_everything_again)
     cr_assert_eq(m->vcpu->cr0 & CR0_PG, 0);
     cr_assert_eq(guest32(m, 0x100000), 0x90909090);
     unlink(path);
-    cr_assert_not(machine_reset(m, err, sizeof err), "the image is gone");
+    cr_assert(machine_reset(m, err, sizeof err), "the image stays open: %s", err);
+    machine_destroy(m);
+    free(path);
+}
+
+Test(boot_linux, a_reset_finds_a_shorter_image)
+{
+    char err[256];
+    char *path = write_temporary(image, sizeof image);
+    struct machine_config c = base_config();
+    bool bad;
+    c.kernel = path;
+    struct machine *m = machine_create(&c, err, sizeof err, &bad);
+    cr_assert_not_null(m);
+    cr_assert_eq(truncate(path, 100), 0);
+    cr_assert_not(machine_reset(m, err, sizeof err));
+    cr_assert(strstr(err, "became shorter"), "%s", err);
+    unlink(path);
     machine_destroy(m);
     free(path);
 }
