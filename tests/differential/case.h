@@ -21,6 +21,7 @@
 #define CASE_CODE_PAGES 64u
 #define CASE_DATA       0x50100000u
 #define CASE_WINDOW     0x2000u
+#define CASE_SIGNALS    0x70000000u /* the oracle's signal stack: no case has ESP near it */
 #define CASE_BYTES      48u
 #define CASE_DIFFS      8u
 #define CASE_PATCHES    6u

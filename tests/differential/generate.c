@@ -343,6 +343,8 @@ static void random_registers(struct generator *g, struct test_case *c)
 {
     for (unsigned i = 0; i < 8; i++)
         c->gpr[i] = case_value(&g->state);
+    if (c->gpr[R_ESP] - CASE_SIGNALS + 0x10000 < 0x30000)
+        c->gpr[R_ESP] = 0;
     uint32_t r = rnd(g);
     c->eflags = EFL_ONE | EFL_IF | (r & EFL_ARITH) | (r >> 16 & 7 ? 0 : EFL_DF) |
                 (r >> 20 & 63 ? 0 : EFL_AC) | (r >> 26 & 3 ? 0 : EFL_ID);

@@ -74,9 +74,11 @@ static void fail(const char *what)
 
 static void set_up(void)
 {
-    static uint8_t stack[65536];
-    stack_t ss = {.ss_sp = stack, .ss_size = sizeof stack};
-    if (sigaltstack(&ss, NULL))
+    stack_t ss = {.ss_size = 65536};
+    ss.ss_sp = mmap((void *)CASE_SIGNALS, ss.ss_size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    /* the kernel goes by ESP to tell whether it is on this stack already */
+    if (ss.ss_sp == MAP_FAILED || sigaltstack(&ss, NULL))
         fail("sigaltstack");
     struct sigaction sa = {.sa_sigaction = oracle_signal,
                            .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
