@@ -22,7 +22,7 @@ static struct tlb_entry *tlb_slot(struct vcpu *v, uint32_t la, bool user)
 
 static void tlb_clear(struct vcpu *v, struct tlb_entry *e)
 {
-    v->tlb_mixed[0][e - &v->tlb[0][0]] = TLB_PROBE_INVALID;
+    (&v->tlb_mixed[0][0])[e - &v->tlb[0][0]] = TLB_PROBE_INVALID;
     e->tag[ACC_READ] = e->tag[ACC_WRITE] = e->tag[ACC_EXEC] = TLB_INVALID;
     e->probe[ACC_READ] = e->probe[ACC_WRITE] = TLB_PROBE_INVALID;
     e->gfn = UINT32_MAX;
