@@ -206,7 +206,7 @@ static bool store_futile(struct vcpu *v, const struct fpu_thunk *t, unsigned *tr
     *trap = run(v, t, scratch);
     if (!*trap && store_suppressed())
         return true;
-    __asm__ volatile("frstor %0" : : "m"(state));
+    __asm__ volatile("fnclex; frstor %0" : : "m"(state)); /* FRSTOR waits: nothing may be pending */
     return false;
 }
 
