@@ -113,15 +113,19 @@ bool op_jcxz(struct vcpu *v, const struct insn *i)
     return branch_relative_if(v, i, (v->gpr[R_ECX] & count_mask(i)) == 0);
 }
 
+static int32_t bound_value(uint32_t v, unsigned size)
+{
+    return size == 4 ? (int32_t)v : (int16_t)v;
+}
+
 bool op_bound(struct vcpu *v, const struct insn *i)
 {
     unsigned size = i->opsize;
     uint32_t la = ops_mem(v, i, 2 * size, 0);
-    uint32_t index = ops_reg(v, i->opnd[0].reg, size);
-    uint32_t lower = ops_load(v, la, size), upper = ops_load(v, la + size, size);
-    bool inside = size == 4 ? (int32_t)index >= (int32_t)lower && (int32_t)index <= (int32_t)upper
-                            : (int16_t)index >= (int16_t)lower && (int16_t)index <= (int16_t)upper;
-    if (!inside)
+    int32_t index = bound_value(ops_reg(v, i->opnd[0].reg, size), size);
+    /* one after the other: below the lower bound the upper is not read */
+    if (index < bound_value(ops_load(v, la, size), size) ||
+        index > bound_value(ops_load(v, la + size, size), size))
         raise_exception(v, VEC_BR);
     return false;
 }

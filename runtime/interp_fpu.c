@@ -299,7 +299,7 @@ static __attribute__((noinline)) bool maskmov(struct vcpu *v, const struct insn 
     uint32_t off = i->addrsize == 2 ? v->gpr[R_EDI] & 0xffff : v->gpr[R_EDI];
     uint32_t la = segment_check(v, seg, off, n, true);
     uint8_t zeros[MASKMOV_SIZE], ones[MASKMOV_SIZE];
-    interp_fpu_align(v, la, n);
+    interp_fpu_align(v, la, 8);
     check_rare(v, la, n, true);
     void *mem = mmu_direct(v, la, n, ACC_WRITE);
     if (mem) {
