@@ -2,9 +2,9 @@
 /* device.h: the seam between devices and the machine.
  *
  * A device is an opaque state behind `struct io_ops` (what the bus calls), interrupt lines (what it
- * drives) and timers (what wakes it). It knows nothing of the processor. Everything here runs on the
- * machine's one device thread (the vCPU's), so devices need no locks. No device uses globals, and
- * none uses floating point (the host's FPU holds guest state while devices run). */
+ * drives) and timers (what wakes it). It knows nothing of the processor. Everything here runs on
+ * the machine's one device thread (the vCPU's), so devices need no locks. No device uses globals,
+ * and none uses floating point (the host's FPU holds guest state while devices run). */
 #ifndef RINGDOWN_DEVICES_DEVICE_H
 #define RINGDOWN_DEVICES_DEVICE_H
 
@@ -12,8 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Accesses to a range. `off` is relative to the range's start, size is 1, 2 or 4 (MMIO also 8, split
- * by the bus into two of 4). A device that only knows bytes sets `max_size` 1: the bus splits. */
+/* Accesses to a range. `off` is relative to the range's start, size is 1, 2 or 4 (MMIO also 8,
+ * split by the bus into two of 4). A device that only knows bytes sets `max_size` 1: the bus
+ * splits. */
 struct io_ops {
     uint32_t (*read)(void *dev, uint32_t off, unsigned size);
     void (*write)(void *dev, uint32_t off, uint32_t value, unsigned size);
@@ -26,8 +27,10 @@ struct bus *bus_create(void);
 void bus_destroy(struct bus *bus);
 /* Claims ports [base, base+count) or physical addresses [base, base+size). 0, or -EBUSY on overlap,
  * -ENOMEM. The ops and the device must outlive the mapping. */
-int bus_map_port(struct bus *bus, uint16_t base, uint32_t count, const struct io_ops *ops, void *dev);
-int bus_map_mmio(struct bus *bus, uint64_t base, uint64_t size, const struct io_ops *ops, void *dev);
+int bus_map_port(struct bus *bus, uint16_t base, uint32_t count, const struct io_ops *ops,
+                 void *dev);
+int bus_map_mmio(struct bus *bus, uint64_t base, uint64_t size, const struct io_ops *ops,
+                 void *dev);
 void bus_unmap_port(struct bus *bus, uint16_t base, uint32_t count);
 void bus_unmap_mmio(struct bus *bus, uint64_t base, uint64_t size);
 /* Unclaimed addresses read as all ones and ignore writes. */
@@ -50,8 +53,8 @@ static inline void irq_set(const struct irq_line *line, int level)
 }
 
 /* --- time (devices/clock.c) --- */
-/* Guest time is nanoseconds since the machine was created; it comes from the host's monotonic clock,
- * or in tests from clock_set_manual(). */
+/* Guest time is nanoseconds since the machine was created; it comes from the host's monotonic
+ * clock, or in tests from clock_set_manual(). */
 struct clock;
 struct timer;
 typedef void timer_fn(void *opaque);

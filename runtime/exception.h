@@ -2,8 +2,8 @@
 /* exception.h: raising guest exceptions and delivering them and interrupts (SDM vol. 3, ch. 6).
  *
  * raise_*() end the instruction under way: they record the exception in vcpu->exc and longjmp to
- * vcpu->fault_jmp, where the loop calls exception_deliver(). So an instruction must not change guest
- * state before its last possible fault. */
+ * vcpu->fault_jmp, where the loop calls exception_deliver(). So an instruction must not change
+ * guest state before its last possible fault. */
 #ifndef RINGDOWN_RUNTIME_EXCEPTION_H
 #define RINGDOWN_RUNTIME_EXCEPTION_H
 

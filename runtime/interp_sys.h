@@ -9,7 +9,8 @@
     /* interp_sys_io.c */                                                                          \
     X(IN, sys_in)                                                                                  \
     X(OUT, sys_out)                                                                                \
-    X(INS, sys_ins) X(OUTS, sys_outs) /* interp_sys_far.c */                                       \
+    X(INS, sys_ins)                                                                                \
+    X(OUTS, sys_outs) /* interp_sys_far.c */                                                       \
         X(INT, sys_int) X(INT3, sys_int3) X(INTO, sys_into) X(INT1, sys_int1) X(IRET, sys_iret)    \
             X(CALL_FAR, sys_call_far) X(CALL_FAR_IND, sys_call_far_ind) X(JMP_FAR, sys_jmp_far)    \
                 X(JMP_FAR_IND, sys_jmp_far_ind) X(RET_FAR, sys_ret_far) X(SYSENTER, sys_sysenter)  \

@@ -33,7 +33,7 @@ enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COU
 #define EFL_ID    0x00200000u
 #define EFL_ARITH (EFL_CF | EFL_PF | EFL_AF | EFL_ZF | EFL_SF | EFL_OF)
 /* What translated code keeps in the host's own flags register. */
-#define EFL_HOST (EFL_ARITH | EFL_DF)
+#define EFL_HOST       (EFL_ARITH | EFL_DF)
 #define EFL_IOPL_SHIFT 12
 
 /* Control registers (vol. 3, 2.5). */
@@ -101,20 +101,20 @@ enum {
 #define PTE_NX 0x8000000000000000ull
 
 /* Segment attributes, in the layout of the VMX access-rights field (vol. 3, 24.4.1). */
-#define SEG_ATTR_TYPE     0x0000fu
-#define SEG_ATTR_ACCESSED 0x00001u /* code and data segments */
-#define SEG_ATTR_WRITE    0x00002u /* data: writable; code: readable */
-#define SEG_ATTR_READ     0x00002u
-#define SEG_ATTR_DOWN     0x00004u /* data: expand-down; code: conforming */
-#define SEG_ATTR_CONFORM  0x00004u
-#define SEG_ATTR_CODE     0x00008u
-#define SEG_ATTR_S        0x00010u /* code or data, not system */
-#define SEG_ATTR_DPL      0x00060u
-#define SEG_ATTR_P        0x00080u
-#define SEG_ATTR_AVL      0x01000u
-#define SEG_ATTR_DB       0x04000u
-#define SEG_ATTR_G        0x08000u
-#define SEG_ATTR_NULL     0x10000u /* unusable: a null selector was loaded */
+#define SEG_ATTR_TYPE      0x0000fu
+#define SEG_ATTR_ACCESSED  0x00001u /* code and data segments */
+#define SEG_ATTR_WRITE     0x00002u /* data: writable; code: readable */
+#define SEG_ATTR_READ      0x00002u
+#define SEG_ATTR_DOWN      0x00004u /* data: expand-down; code: conforming */
+#define SEG_ATTR_CONFORM   0x00004u
+#define SEG_ATTR_CODE      0x00008u
+#define SEG_ATTR_S         0x00010u /* code or data, not system */
+#define SEG_ATTR_DPL       0x00060u
+#define SEG_ATTR_P         0x00080u
+#define SEG_ATTR_AVL       0x01000u
+#define SEG_ATTR_DB        0x04000u
+#define SEG_ATTR_G         0x08000u
+#define SEG_ATTR_NULL      0x10000u /* unusable: a null selector was loaded */
 #define SEG_ATTR_DPL_SHIFT 5
 
 /* System descriptor types (vol. 3, table 3-2). */

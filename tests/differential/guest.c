@@ -61,12 +61,14 @@ static void run(const struct test_case *c, struct case_result *r)
         asm volatile("fxrstor %0" ::"m"(fx_clean));
     }
     trap_run(&x);
-    *r = (struct case_result){.vector = x.vector,
-                              .error = x.error,
-                              .cr2 = x.vector == VEC_PF ? x.cr2 : 0,
-                              .eip = x.eip,
-                              .eflags = x.eflags,
-                              .gpr = {x.eax, x.ecx, x.edx, x.ebx, x.esp, x.ebp, x.esi, x.edi}};
+    *r = (struct case_result){
+        .vector = x.vector,
+        .error = x.error,
+        .cr2 = x.vector == VEC_PF ? x.cr2 : 0,
+        .eip = x.eip,
+        .eflags = x.eflags,
+        .gpr = {x.eax, x.ecx, x.edx, x.ebx, x.esp, x.ebp, x.esi, x.edi}
+    };
     if (c->fpu_seed) {
         asm volatile("fxsave %0" : "=m"(fx));
         memcpy(r->fx, fx, sizeof r->fx);

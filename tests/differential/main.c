@@ -28,12 +28,29 @@ static uint32_t host_features(void)
         __cpuid_count(7, 0, a, b7, c7, d7);
     const struct {
         unsigned word, bit, feature;
-    } t[] = {{d, 15, FEAT_CMOV},   {d, 8, FEAT_CX8},    {d, 4, FEAT_TSC},      {d, 5, FEAT_MSR},
-             {d, 11, FEAT_SEP},    {d, 24, FEAT_FXSR},  {d, 0, FEAT_FPU},      {d, 23, FEAT_MMX},
-             {d, 25, FEAT_SSE},    {d, 26, FEAT_SSE2},  {c, 0, FEAT_SSE3},     {c, 9, FEAT_SSSE3},
-             {c, 19, FEAT_SSE41},  {c, 20, FEAT_SSE42}, {c, 23, FEAT_POPCNT},  {c, 25, FEAT_AES},
-             {c, 1, FEAT_PCLMUL},  {c, 22, FEAT_MOVBE}, {d, 19, FEAT_CLFLUSH}, {c, 30, FEAT_RDRAND},
-             {b7, 18, FEAT_RDSEED}};
+    } t[] = {
+        {d,  15, FEAT_CMOV   },
+        {d,  8,  FEAT_CX8    },
+        {d,  4,  FEAT_TSC    },
+        {d,  5,  FEAT_MSR    },
+        {d,  11, FEAT_SEP    },
+        {d,  24, FEAT_FXSR   },
+        {d,  0,  FEAT_FPU    },
+        {d,  23, FEAT_MMX    },
+        {d,  25, FEAT_SSE    },
+        {d,  26, FEAT_SSE2   },
+        {c,  0,  FEAT_SSE3   },
+        {c,  9,  FEAT_SSSE3  },
+        {c,  19, FEAT_SSE41  },
+        {c,  20, FEAT_SSE42  },
+        {c,  23, FEAT_POPCNT },
+        {c,  25, FEAT_AES    },
+        {c,  1,  FEAT_PCLMUL },
+        {c,  22, FEAT_MOVBE  },
+        {d,  19, FEAT_CLFLUSH},
+        {c,  30, FEAT_RDRAND },
+        {b7, 18, FEAT_RDSEED }
+    };
     uint32_t f = 1u << FEAT_BASE;
     for (unsigned i = 0; i < sizeof t / sizeof *t; i++)
         f |= (t[i].word >> t[i].bit & 1) << t[i].feature;

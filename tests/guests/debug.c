@@ -45,10 +45,11 @@ static struct ctx step(const void *code, unsigned cpl, uint32_t flags)
     X("movl $1,%eax", 1)                                                                           \
     X("addl %eax,%ecx", 1)                                                                         \
     X("addl %ecx,(%ebx)", 1)                                                                       \
-    X("lock incl (%ebx)", 1) X("pushl %eax", 1) X("popl %edx", 1) X("pushal", 1) X("popal", 1) X(  \
-        "pushl (%ebx)", 1) X("popl 4(%ebx)", 1) X("enter $16,$0", 1) X("leave", 1) X("movsl", 1)   \
-        X("stosb", 1) X("lodsw", 1) X("cmpsb", 1) X("scasl", 1) X("cld", 1) X("std", 1) X(         \
-            "cld", 1) X("clc", 1) X("stc", 1) X("cmc", 1) X("lahf", 1) X("sahf", 1) X("cltd", 1)   \
+    X("lock incl (%ebx)", 1)                                                                       \
+    X("pushl %eax", 1) X("popl %edx", 1) X("pushal", 1) X("popal", 1) X("pushl (%ebx)", 1) X(      \
+        "popl 4(%ebx)", 1) X("enter $16,$0", 1) X("leave", 1) X("movsl", 1) X("stosb", 1)          \
+        X("lodsw", 1) X("cmpsb", 1) X("scasl", 1) X("cld", 1) X("std", 1) X("cld", 1) X(           \
+            "clc", 1) X("stc", 1) X("cmc", 1) X("lahf", 1) X("sahf", 1) X("cltd", 1)               \
             X("imull %eax,%ecx", 1) X("bswap %eax", 1) X("btsl $3,(%ebx)", 1) X("setz %al", 1) X(  \
                 "cmovzl %eax,%ecx", 1) X("xchgl %eax,(%ebx)", 1) X("cmpxchgl %ecx,(%ebx)", 1)      \
                 X("cmpxchg8b (%ebx)", 1) X("xaddl %eax,(%ebx)", 1) X("leal 4(%eax),%eax", 1) X(    \
