@@ -33,7 +33,7 @@ struct parse {
 };
 
 struct option_row {
-    const char *name, *argument, *help;
+    const char *name, *argument, *help; /* help NULL: not told */
     bool (*set)(struct parse *p, const char *value);
 };
 
@@ -133,6 +133,15 @@ FLAG_SETTER(debug_exit)
 FLAG_SETTER(stats)
 FLAG_SETTER(no_reboot)
 
+static bool set_view_budget(struct parse *p, const char *value)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+    p->config->view_budget = (uint32_t)n;
+    return (n && n <= UINT32_MAX && !*end && *value >= '0' && *value <= '9') ||
+           bad(p, "--view-budget: %s is not a number of mappings", value);
+}
+
 static bool set_sandbox(struct parse *p, const char *value)
 {
     p->config->sandbox = !strcmp(value, "on");
@@ -200,25 +209,26 @@ _Static_assert(DUMP_DECODE == 1 && DUMP_BLOCKS == 2 && DUMP_HOST == 4 && DUMP_EX
                "the names stand in the order of their bits");
 
 static const struct option_row options[] = {
-    {"engine",     "bt|interp",   "binary translation (default) or the interpreter",           set_engine    },
-    {"kernel",     "FILE",        "Linux bzImage or Multiboot kernel, may be gzip's",          set_kernel    },
-    {"initrd",     "FILE",        "initial RAM disk; to a Multiboot kernel, its first module", set_initrd    },
-    {"append",     "STRING",      "kernel command line",                                       set_append    },
-    {"module",     "FILE [ARGS]", "Multiboot module with its string; may be repeated",         set_module    },
-    {"bios",       "FILE",        "ROM image, started at the reset vector",                    set_bios      },
-    {"memory",     "SIZE",        "guest RAM, 1M to 3G (default 256M); K, M, G; MiB without",  set_memory    },
-    {"serial",     "WHERE",       "first serial port: stdio (default), file:FILE or null",     set_serial    },
-    {"cpu",        "SPEC",        "686 or max (default), then ,-FEATURE or ,+FEATURE ...",     set_cpu       },
-    {"cache-size", "SIZE",        "translated code kept, 64K to 1G (default 64M)",             set_cache_size},
-    {"verify",     "WHEN",        "check code before it runs: always (default), sampled, off", set_verify    },
-    {"debug-exit", NULL,          "a write of V to port 0xf4 ends with status V << 1 | 1",     set_debug_exit},
-    {"no-reboot",  NULL,          "a guest's reset ends the run, as power-off does",           set_no_reboot },
-    {"timeout",    "SECONDS",     "end after that time, with status 4",                        set_timeout   },
-    {"sandbox",    "on|off",      "give up system calls and files before the guest runs",      set_sandbox   },
-    {"stats",      NULL,          "at the end, print what the monitor did, on standard error", set_stats     },
-    {"stats-json", "FILE",        "the same as JSON",                                          set_stats_json},
-    {"dump",       "WHAT,...",    "trace to standard error: decode, blocks, host, exits",      set_dump      },
-    {"help",       NULL,          "this text",                                                 NULL          },
+    {"engine",      "bt|interp",   "binary translation (default) or the interpreter",           set_engine                     },
+    {"kernel",      "FILE",        "Linux bzImage or Multiboot kernel, may be gzip's",          set_kernel                     },
+    {"initrd",      "FILE",        "initial RAM disk; to a Multiboot kernel, its first module", set_initrd                     },
+    {"append",      "STRING",      "kernel command line",                                       set_append                     },
+    {"module",      "FILE [ARGS]", "Multiboot module with its string; may be repeated",         set_module                     },
+    {"bios",        "FILE",        "ROM image, started at the reset vector",                    set_bios                       },
+    {"memory",      "SIZE",        "guest RAM, 1M to 3G (default 256M); K, M, G; MiB without",  set_memory                     },
+    {"serial",      "WHERE",       "first serial port: stdio (default), file:FILE or null",     set_serial                     },
+    {"cpu",         "SPEC",        "686 or max (default), then ,-FEATURE or ,+FEATURE ...",     set_cpu                        },
+    {"cache-size",  "SIZE",        "translated code kept, 64K to 1G (default 64M)",             set_cache_size                 },
+    {"verify",      "WHEN",        "check code before it runs: always (default), sampled, off", set_verify                     },
+    {"debug-exit",  NULL,          "a write of V to port 0xf4 ends with status V << 1 | 1",     set_debug_exit                 },
+    {"no-reboot",   NULL,          "a guest's reset ends the run, as power-off does",           set_no_reboot                  },
+    {"timeout",     "SECONDS",     "end after that time, with status 4",                        set_timeout                    },
+    {"sandbox",     "on|off",      "give up system calls and files before the guest runs",      set_sandbox                    },
+    {"stats",       NULL,          "at the end, print what the monitor did, on standard error", set_stats                      },
+    {"stats-json",  "FILE",        "the same as JSON",                                          set_stats_json                 },
+    {"dump",        "WHAT,...",    "trace to standard error: decode, blocks, host, exits",      set_dump                       },
+    {"view-budget", "N",           NULL,                                                        /* for tests */ set_view_budget},
+    {"help",        NULL,          "this text",                                                 NULL                           },
 };
 #define OPTION_COUNT ((int)(sizeof options / sizeof options[0]))
 
@@ -230,6 +240,8 @@ void cli_print_run_help(FILE *out)
           out);
     for (int i = 0; i < OPTION_COUNT; i++) {
         const char *argument = options[i].argument ? options[i].argument : "";
+        if (!options[i].help)
+            continue;
         fprintf(out, "  --%s %-*s %s\n", options[i].name, 22 - (int)strlen(options[i].name),
                 argument, options[i].help);
     }

@@ -197,6 +197,13 @@ static void report_monitor_stack(void)
     }
 }
 
+_Noreturn void crash_host_refused(const char *what, int error)
+{
+    console_restore_terminal();
+    say("ringdown: %s: the host says: %s\n", what, strerror(-error));
+    _exit(1);
+}
+
 void crash_prepare(void)
 {
     unw_context_t context;

@@ -12,4 +12,7 @@ void crash_prepare(void);
  * guest state; survives any guest state. */
 void crash_report(struct vcpu *v, const char *why);
 
+/* The host has refused what the run cannot go on without: one line, and status 1. */
+_Noreturn void crash_host_refused(const char *what, int error);
+
 #endif

@@ -31,6 +31,7 @@ struct machine_config {
     unsigned verify;        /* enum inspect_mode */
     uint64_t timeout_ns;    /* of host time, 0: none */
     bool no_reboot;         /* a reset ends the run instead, as power-off does */
+    uint32_t view_budget;   /* host mappings allowed in all views, 0: from the host's limit */
     bool sandbox;           /* machine_run() gives up what the run does not need, for good */
 };
 

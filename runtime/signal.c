@@ -50,6 +50,8 @@ static void on_fault(int signo, siginfo_t *info, void *ucontext)
         return;
     if (fpu_fix_signal(ucontext))
         return;
+    if (m && signo == SIGBUS && info->si_code == BUS_ADRERR)
+        crash_host_refused("no memory for the guest", -ENOMEM);
     die(signo);
 }
 

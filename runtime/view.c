@@ -98,7 +98,9 @@ struct views *views_create(struct vcpu *v, int *error)
     w->v = v;
     w->phys = v->machine->phys;
     w->rmap = rmap_create();
-    w->budget = host_map_limit();
+    w->budget = v->machine->config.view_budget;
+    if (!w->budget)
+        w->budget = host_map_limit();
     if (!w->rmap || !create_windows(w) || !view_use(&w->view[0]) || !view_use(&w->view[1])) {
         views_destroy(w);
         return NULL;
@@ -481,9 +483,12 @@ static bool map_small(struct views *w, struct view *view, uint32_t la, const str
     const void *table = slot_table(w, slot, s->pde);
     uint64_t leaf = table_entry(w, table, n);
     unsigned from = n, to = n + 1;
-    while (from > 0 && neighbour_joins(w, s, table, from - 1, leaf, gfn - (n - from) - 1, writable))
+    const unsigned reach = w->budget / 16; /* one run must not take all that a small budget has */
+    while (from > 0 && n - from < reach &&
+           neighbour_joins(w, s, table, from - 1, leaf, gfn - (n - from) - 1, writable))
         from--;
-    while (to < SLOT_PAGES && neighbour_joins(w, s, table, to, leaf, gfn + (to - n), writable))
+    while (to < SLOT_PAGES && to - n <= reach &&
+           neighbour_joins(w, s, table, to, leaf, gfn + (to - n), writable))
         to++;
     uint32_t first = gfn - (n - from);
     int64_t offset = phys_memfd_offset(w->phys, first);
@@ -519,15 +524,15 @@ static bool slot_prepare(struct views *w, struct view *view, unsigned slot, cons
         return true;
     size_t bytes = (size_t)SLOT_PAGES * pte_size(w->v);
     const void *table = slot_table(w, slot, pde);
-    if (!table)
-        return false;
-    if (!s->table_copy) {
+    if (table && !s->table_copy) {
         s->table_copy = malloc(bytes);
-        if (!s->table_copy)
-            return false;
-        memcpy(s->table_copy, table, bytes);
+        if (s->table_copy)
+            memcpy(s->table_copy, table, bytes);
     }
-    return true;
+    if (table && s->table_copy)
+        return true;
+    view_slot_drop(view, w->rmap, slot); /* no slot of small pages is without a copy */
+    return false;
 }
 
 static bool fill(struct views *w, struct view *view, uint32_t la, const struct walk *walk,

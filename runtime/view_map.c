@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* view_map.c: host mappings of a view, their shadow entries, and the reverse map from frames. */
+/* view_map.c: host mappings of a view, their shadow entries, and the reverse map from frames.
+ *
+ * The host may refuse any mapping: it has a limit on their number, and short memory. A page that
+ * can't be mapped stays out. A page that can't be taken out would let the guest go on with what its
+ * tables no longer say, and a refused replacement may leave a hole, into which the host could put
+ * memory of the monitor: then the whole window is covered at once, which needs less than what it
+ * replaces; and if even that is refused, the run ends. */
 #include "runtime/view_map.h"
 
+#include "runtime/crash.h"
 #include "runtime/view.h"
 
 #include <errno.h>
@@ -110,6 +117,40 @@ static int host_unmap(const struct view *w, uint32_t page, uint64_t count)
     return p == MAP_FAILED ? -errno : 0;
 }
 
+static void forget_page(struct view *w, struct rmap *r, struct slot *s, uint32_t page)
+{
+    uint32_t *spte = &s->spte[page % SLOT_PAGES];
+    if (!(*spte & SPTE_MAPPED))
+        return;
+    if (!s->large) {
+        rmap_remove(r, *spte >> 8, w->number, page);
+        w->mapped--;
+    }
+    s->mapped--;
+    *spte &= SPTE_CODE;
+}
+
+static void forget_all(struct view *w, struct rmap *r)
+{
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+        struct slot *s = &w->slots[slot];
+        if (!view_slot_populated(w, slot))
+            continue;
+        for (uint32_t i = 0; s->mapped && i < SLOT_PAGES; i++)
+            forget_page(w, r, s, slot * SLOT_PAGES + i);
+    }
+    w->mapped = 0;
+}
+
+/* Slots stay as they are, so that a caller may go on with the one in hand. */
+static void unmap_all(struct view *w, struct rmap *r)
+{
+    int error = host_unmap(w, 0, VIEW_SIZE >> 12);
+    if (error)
+        crash_host_refused("guest memory can't be unmapped", error);
+    forget_all(w, r);
+}
+
 int view_map_run(struct view *w, struct rmap *r, uint32_t page, uint32_t count, uint32_t gfn,
                  int memfd, int64_t offset, bool writable)
 {
@@ -119,8 +160,11 @@ int view_map_run(struct view *w, struct rmap *r, uint32_t page, uint32_t count, 
     int populate = count <= POPULATE_MAX ? MAP_POPULATE : 0;
     void *p = mmap(page_address(w, page), (size_t)count << 12, prot,
                    MAP_SHARED | MAP_FIXED | populate, memfd, offset);
-    if (p == MAP_FAILED)
-        return -errno;
+    if (p == MAP_FAILED) {
+        int error = -errno;
+        view_map_drop(w, r, page, count);
+        return error;
+    }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t *spte = &s->spte[(page + i) % SLOT_PAGES];
         uint32_t value = (gfn + i) << 8 | SPTE_MAPPED | (writable ? SPTE_WRITE : 0);
@@ -151,23 +195,11 @@ int view_map_protect(struct view *w, uint32_t page, bool writable)
     return 0;
 }
 
-static void forget_page(struct view *w, struct rmap *r, struct slot *s, uint32_t page)
-{
-    uint32_t *spte = &s->spte[page % SLOT_PAGES];
-    if (!(*spte & SPTE_MAPPED))
-        return;
-    if (!s->large) {
-        rmap_remove(r, *spte >> 8, w->number, page);
-        w->mapped--;
-    }
-    s->mapped--;
-    *spte &= SPTE_CODE;
-}
-
 void view_map_drop(struct view *w, struct rmap *r, uint32_t page, uint32_t count)
 {
     struct slot *s = slot_of(w, page);
-    host_unmap(w, page, count);
+    if (host_unmap(w, page, count) < 0)
+        unmap_all(w, r);
     for (uint32_t i = 0; i < count; i++)
         forget_page(w, r, s, page + i);
 }
@@ -203,14 +235,8 @@ void view_slot_drop(struct view *w, struct rmap *r, unsigned slot)
 
 void view_reset(struct view *w, struct rmap *r)
 {
-    host_unmap(w, 0, VIEW_SIZE >> 12);
-    for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
-        if (!view_slot_populated(w, slot))
-            continue;
-        struct slot *s = &w->slots[slot];
-        for (uint32_t i = 0; s->mapped && i < SLOT_PAGES; i++)
-            forget_page(w, r, s, slot * SLOT_PAGES + i);
-        slot_close(w, slot);
-    }
-    w->mapped = 0;
+    unmap_all(w, r);
+    for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
+        if (view_slot_populated(w, slot))
+            slot_close(w, slot);
 }
