@@ -5,30 +5,30 @@
 
 #include "runtime/interp.h"
 
-#define INTERP_SYS_OPS(X)                                                                          \
-    /* interp_sys_io.c */                                                                          \
-    X(IN, sys_in)                                                                                  \
-    X(OUT, sys_out)                                                                                \
-    X(INS, sys_ins)                                                                                \
-    X(OUTS, sys_outs) /* interp_sys_far.c */                                                       \
-        X(INT, sys_int) X(INT3, sys_int3) X(INTO, sys_into) X(INT1, sys_int1) X(IRET, sys_iret)    \
-            X(CALL_FAR, sys_call_far) X(CALL_FAR_IND, sys_call_far_ind) X(JMP_FAR, sys_jmp_far)    \
-                X(JMP_FAR_IND, sys_jmp_far_ind) X(RET_FAR, sys_ret_far) X(SYSENTER, sys_sysenter)  \
-                    X(SYSEXIT, sys_sysexit) /* interp_sys_segment.c */                             \
-        X(LDS, sys_load_far) X(LES, sys_load_far) X(LFS, sys_load_far) X(LGS, sys_load_far)        \
-            X(LSS, sys_load_far) X(MOV_FROM_SEG, sys_mov_from_seg) X(MOV_TO_SEG, sys_mov_to_seg)   \
-                X(PUSH_SEG, sys_push_seg) X(POP_SEG, sys_pop_seg) X(LGDT, sys_lgdt)                \
-                    X(LIDT, sys_lidt) X(SGDT, sys_sgdt) X(SIDT, sys_sidt) X(LLDT, sys_lldt)        \
-                        X(LTR, sys_ltr) X(SLDT, sys_sldt) X(STR, sys_str) X(VERR, sys_verr)        \
-                            X(VERW, sys_verw) X(LAR, sys_lar) X(LSL, sys_lsl)                      \
-                                X(ARPL, sys_arpl) /* interp_sys.c */                               \
-        X(MOV_FROM_CR, sys_mov_from_cr) X(MOV_TO_CR, sys_mov_to_cr)                                \
-            X(MOV_FROM_DR, sys_mov_from_dr) X(MOV_TO_DR, sys_mov_to_dr) X(LMSW, sys_lmsw)          \
-                X(SMSW, sys_smsw) X(CLTS, sys_clts) X(CLI, sys_cli) X(STI, sys_sti)                \
-                    X(PUSHF, sys_pushf) X(POPF, sys_popf) X(HLT, sys_hlt) X(CPUID, sys_cpuid)      \
-                        X(RDTSC, sys_rdtsc) X(RDPMC, sys_rdpmc) X(RDMSR, sys_rdmsr)                \
-                            X(WRMSR, sys_wrmsr) X(INVLPG, sys_invlpg) X(INVD, sys_invd)            \
-                                X(WBINVD, sys_invd) X(RSM, sys_rsm)
+/* clang-format off */
+#define INTERP_SYS_OPS(X) \
+    /* interp_sys_io.c */ \
+    X(IN, sys_in) X(OUT, sys_out) X(INS, sys_ins) X(OUTS, sys_outs) \
+    /* interp_sys_far.c */ \
+    X(INT, sys_int) X(INT3, sys_int3) X(INTO, sys_into) X(INT1, sys_int1) \
+    X(IRET, sys_iret) X(CALL_FAR, sys_call_far) X(CALL_FAR_IND, sys_call_far_ind) \
+    X(JMP_FAR, sys_jmp_far) X(JMP_FAR_IND, sys_jmp_far_ind) X(RET_FAR, sys_ret_far) \
+    X(SYSENTER, sys_sysenter) X(SYSEXIT, sys_sysexit) \
+    /* interp_sys_segment.c */ \
+    X(LDS, sys_load_far) X(LES, sys_load_far) X(LFS, sys_load_far) X(LGS, sys_load_far) \
+    X(LSS, sys_load_far) X(MOV_FROM_SEG, sys_mov_from_seg) X(MOV_TO_SEG, sys_mov_to_seg) \
+    X(PUSH_SEG, sys_push_seg) X(POP_SEG, sys_pop_seg) X(LGDT, sys_lgdt) X(LIDT, sys_lidt) \
+    X(SGDT, sys_sgdt) X(SIDT, sys_sidt) X(LLDT, sys_lldt) X(LTR, sys_ltr) \
+    X(SLDT, sys_sldt) X(STR, sys_str) X(VERR, sys_verr) X(VERW, sys_verw) \
+    X(LAR, sys_lar) X(LSL, sys_lsl) X(ARPL, sys_arpl) \
+    /* interp_sys.c */ \
+    X(MOV_FROM_CR, sys_mov_from_cr) X(MOV_TO_CR, sys_mov_to_cr) \
+    X(MOV_FROM_DR, sys_mov_from_dr) X(MOV_TO_DR, sys_mov_to_dr) X(LMSW, sys_lmsw) \
+    X(SMSW, sys_smsw) X(CLTS, sys_clts) X(CLI, sys_cli) X(STI, sys_sti) \
+    X(PUSHF, sys_pushf) X(POPF, sys_popf) X(HLT, sys_hlt) X(CPUID, sys_cpuid) \
+    X(RDTSC, sys_rdtsc) X(RDPMC, sys_rdpmc) X(RDMSR, sys_rdmsr) X(WRMSR, sys_wrmsr) \
+    X(INVLPG, sys_invlpg) X(INVD, sys_invd) X(WBINVD, sys_invd) X(RSM, sys_rsm)
+/* clang-format on */
 
 #define X(op, handler) interp_fn handler;
 INTERP_SYS_OPS(X)

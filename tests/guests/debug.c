@@ -40,60 +40,34 @@ static struct ctx step(const void *code, unsigned cpl, uint32_t flags)
 }
 
 /* --- straight code: one trap behind each instruction. X(instruction, may run at CPL 3) --- */
-#define STEPS(X)                                                                                   \
-    X("nop", 1)                                                                                    \
-    X("movl $1,%eax", 1)                                                                           \
-    X("addl %eax,%ecx", 1)                                                                         \
-    X("addl %ecx,(%ebx)", 1)                                                                       \
-    X("lock incl (%ebx)", 1)                                                                       \
-    X("pushl %eax", 1) X("popl %edx", 1) X("pushal", 1) X("popal", 1) X("pushl (%ebx)", 1) X(      \
-        "popl 4(%ebx)", 1) X("enter $16,$0", 1) X("leave", 1) X("movsl", 1) X("stosb", 1)          \
-        X("lodsw", 1) X("cmpsb", 1) X("scasl", 1) X("cld", 1) X("std", 1) X("cld", 1) X(           \
-            "clc", 1) X("stc", 1) X("cmc", 1) X("lahf", 1) X("sahf", 1) X("cltd", 1)               \
-            X("imull %eax,%ecx", 1) X("bswap %eax", 1) X("btsl $3,(%ebx)", 1) X("setz %al", 1) X(  \
-                "cmovzl %eax,%ecx", 1) X("xchgl %eax,(%ebx)", 1) X("cmpxchgl %ecx,(%ebx)", 1)      \
-                X("cmpxchg8b (%ebx)", 1) X("xaddl %eax,(%ebx)", 1) X("leal 4(%eax),%eax", 1) X(    \
-                    "cpuid", 1) X("rdtsc", 1)                                                      \
-                    X("movl $0x1400000,%ebx", 1) X("movl %ds,%eax", 1) X("movl %eax,%es", 1)       \
-                        X("pushl %ds", 1) X("popl %fs", 1) X("sgdt 64(%ebx)", 1) X(                \
-                            "sidt 64(%ebx)",                                                       \
-                            1) X("sldt %eax",                                                      \
-                                 1) X("str %eax", 1)                                               \
-                            X("smsw %eax", 1) X("movl %ds,%eax; larl %eax,%ecx", 2) X(             \
-                                "verr %ax",                                                        \
-                                1) X("fninit",                                                     \
-                                     1) X("fld1", 1)                                               \
-                                X("fstpl (%ebx)", 1) X("fwait", 1) X("pxor %xmm0,%xmm0", 1) X(     \
-                                    "movups (%ebx),%xmm1",                                         \
-                                    1) X("emms", 1)                                                \
-                                    X("pushfl", 1) X("popl %eax", 1) X("into", 1) X("pause", 1) X( \
-                                        "prefetchnta (%ebx)",                                      \
-                                        1) X("lfence",                                             \
-                                             1) X("xlatb (%ebx)", 1)                               \
-                                        X("movl $0,%ecx", 1) X("rep stosb", 1) X(                  \
-                                            "jecxz 1f; 1: nop",                                    \
-                                            2) X("movl $0x1400000,%ebx",                           \
-                                                 1) X("boundl %esp,step_bounds", 1)                \
-                                            X("xorl %eax,%eax", 1) X("aaa", 1) X("daa", 1) X(      \
-                                                ".byte 0xd6",                                      \
-                                                1) X("shldl $3,%eax,(%ebx)",                       \
-                                                     1) X("rclb $1,(%ebx)", 1)                     \
-                                                X("divl step_one", 1) X("movl %eax,%cr2", 0) X(    \
-                                                    "movl %cr0,%eax",                              \
-                                                    0) X("movl %eax,%cr0",                         \
-                                                         0) X("movl %cr3,%eax", 0)                 \
-                                                    X("movl %eax,%cr3", 0) X("clts", 0) X(         \
-                                                        "invlpg (%ebx)",                           \
-                                                        0) X("movl %dr0,%eax",                     \
-                                                             0) X("movl %eax,%dr0", 0) X("cli", 0) \
-                                                        X("inb $0x80,%al",                         \
-                                                          0) X("outb %al,$0x80", 0)                \
-                                                            X("wbinvd", 0) X("lgdt step_gdt", 0)   \
-                                                                X("movl $0x1b,%ecx",               \
-                                                                  0) X("rdmsr", 0) X("wrmsr", 0)   \
-                                                                    X("lldt step_zero", 0)         \
-                                                                        X("verr %cx", 0)           \
-                                                                            X("movl %cs,%eax", 0)
+/* clang-format off */
+#define STEPS(X) \
+    X("nop", 1) X("movl $1,%eax", 1) X("addl %eax,%ecx", 1) X("addl %ecx,(%ebx)", 1) \
+    X("lock incl (%ebx)", 1) X("pushl %eax", 1) X("popl %edx", 1) X("pushal", 1) \
+    X("popal", 1) X("pushl (%ebx)", 1) X("popl 4(%ebx)", 1) X("enter $16,$0", 1) \
+    X("leave", 1) X("movsl", 1) X("stosb", 1) X("lodsw", 1) X("cmpsb", 1) \
+    X("scasl", 1) X("cld", 1) X("std", 1) X("cld", 1) X("clc", 1) \
+    X("stc", 1) X("cmc", 1) X("lahf", 1) X("sahf", 1) X("cltd", 1) \
+    X("imull %eax,%ecx", 1) X("bswap %eax", 1) X("btsl $3,(%ebx)", 1) X("setz %al", 1) \
+    X("cmovzl %eax,%ecx", 1) X("xchgl %eax,(%ebx)", 1) X("cmpxchgl %ecx,(%ebx)", 1) \
+    X("cmpxchg8b (%ebx)", 1) X("xaddl %eax,(%ebx)", 1) X("leal 4(%eax),%eax", 1) \
+    X("cpuid", 1) X("rdtsc", 1) X("movl $0x1400000,%ebx", 1) X("movl %ds,%eax", 1) \
+    X("movl %eax,%es", 1) X("pushl %ds", 1) X("popl %fs", 1) X("sgdt 64(%ebx)", 1) \
+    X("sidt 64(%ebx)", 1) X("sldt %eax", 1) X("str %eax", 1) X("smsw %eax", 1) \
+    X("movl %ds,%eax; larl %eax,%ecx", 2) X("verr %ax", 1) X("fninit", 1) X("fld1", 1) \
+    X("fstpl (%ebx)", 1) X("fwait", 1) X("pxor %xmm0,%xmm0", 1) X("movups (%ebx),%xmm1", 1) \
+    X("emms", 1) X("pushfl", 1) X("popl %eax", 1) X("into", 1) X("pause", 1) \
+    X("prefetchnta (%ebx)", 1) X("lfence", 1) X("xlatb (%ebx)", 1) X("movl $0,%ecx", 1) \
+    X("rep stosb", 1) X("jecxz 1f; 1: nop", 2) X("movl $0x1400000,%ebx", 1) \
+    X("boundl %esp,step_bounds", 1) X("xorl %eax,%eax", 1) X("aaa", 1) X("daa", 1) \
+    X(".byte 0xd6", 1) X("shldl $3,%eax,(%ebx)", 1) X("rclb $1,(%ebx)", 1) \
+    X("divl step_one", 1) X("movl %eax,%cr2", 0) X("movl %cr0,%eax", 0) \
+    X("movl %eax,%cr0", 0) X("movl %cr3,%eax", 0) X("movl %eax,%cr3", 0) X("clts", 0) \
+    X("invlpg (%ebx)", 0) X("movl %dr0,%eax", 0) X("movl %eax,%dr0", 0) X("cli", 0) \
+    X("inb $0x80,%al", 0) X("outb %al,$0x80", 0) X("wbinvd", 0) X("lgdt step_gdt", 0) \
+    X("movl $0x1b,%ecx", 0) X("rdmsr", 0) X("wrmsr", 0) X("lldt step_zero", 0) \
+    X("verr %cx", 0) X("movl %cs,%eax", 0)
+/* clang-format on */
 
 uint32_t step_bounds[2] __attribute__((used)) = {0, 0x7fffffff};
 uint32_t step_one __attribute__((used)) = 1;
