@@ -3,7 +3,7 @@
 
 BUILD_PACKAGES=(gcc libc6-dev gcc-multilib cmake ninja-build pkg-config libcapstone-dev libxxhash-dev
     libunwind-dev zlib1g-dev)
-CHECK_PACKAGES=(clang clang-format libcriterion-dev qemu-system-x86)
+CHECK_PACKAGES=(clang clang-format libcriterion-dev python3 qemu-system-x86)
 
 # configure DIR CMAKE-ARGUMENT...: once; ninja itself sees when it must be done again.
 configure() {
