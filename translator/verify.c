@@ -272,23 +272,30 @@ static enum verify_error check_slot(const struct host *h, const uint8_t *imm)
     return VERIFY_SLOT;
 }
 
-/* Memory operands of D9, DB, DD, DF by ModRM.reg; 0 where there is none that is accepted. */
-static int x87_size(const struct host *h)
+/* Of D9, DB, DD, DF and 0F AE by ModRM.reg; 0 where there is no operand that is accepted. */
+static int size_by_reg(const struct host *h)
 {
-    static const uint8_t sizes[4][8] = {
+    static const uint8_t sizes[5][8] = {
         {4, 0, 4, 4, 0,  2,  0,  2 },
         {4, 4, 4, 4, 0,  10, 0,  10},
         {8, 8, 8, 8, 0,  0,  0,  2 },
         {2, 2, 2, 2, 10, 8,  10, 8 },
+        {0, 0, 4, 4, 0,  0,  0,  1 },
     };
-    return sizes[h->opcode >> 1 & 3][h->reg];
+    return sizes[h->map ? 4 : h->opcode >> 1 & 3][h->reg];
+}
+
+static int memory_size(const struct host *h)
+{
+    int size = h->rule->size[h->prefix];
+    return size == SIZE_OPERAND ? (h->op16 ? 2 : 4) : size == SIZE_BY_REG ? size_by_reg(h) : size;
 }
 
 /* [r10 + r11] behind a probe: no more than what was probed for. */
 static enum verify_error check_probed(const struct host *h)
 {
     const struct rule *r = h->rule;
-    int size = r->size[h->prefix] == SIZE_OF_X87 ? x87_size(h) : r->size[h->prefix];
+    int size = memory_size(h);
     bool writes = r->writes >> h->reg & 1;
     if (h->gs || h->a32 || r->rm == ADDR || h->base != 10 || h->index != 11 || h->scale ||
         h->disp || !size || size > h->probe->size || (writes && !h->probe->writable))

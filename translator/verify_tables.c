@@ -24,10 +24,10 @@
 #define S4   SIZES(4, 4, 4, 4)
 #define S8   SIZES(8, 8, 8, 8)
 #define S16  SIZES(16, 16, 16, 16)
-#define SV   SIZES(4, 2, 4, 4)
+#define SV   SIZES(SIZE_OPERAND, SIZE_OPERAND, SIZE_OPERAND, SIZE_OPERAND)
 #define FP   SIZES(16, 16, 8, 4)
 #define MX   SIZES(8, 16, 0, 0)
-#define SX87 SIZES(SIZE_OF_X87, SIZE_OF_X87, 0, 0)
+#define SREG SIZES(SIZE_BY_REG, SIZE_BY_REG, 0, 0)
 
 const struct slot verify_slots[] = {
 #define SLOT(name, field, count, stride, access)                                                   \

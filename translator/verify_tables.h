@@ -24,8 +24,10 @@ enum { NIL, GPR8, GPR, VEC, ADDR };
 enum { N = 1, P66 = 2, F2 = 4, F3 = 8, LOCK = 16 };
 /* Immediate: a byte; of the operand's size; the same for ModRM.reg 0 and 1 only. */
 enum { I0, I8, IZ, I8G3, IZG3 };
-/* In place of the size of a memory operand: by ModRM.reg, see x87_size(). */
-#define SIZE_OF_X87 0xff
+/* In place of the size of a memory operand: that of the operand; by ModRM.reg, see size_by_reg().
+ */
+#define SIZE_OPERAND 0xfe
+#define SIZE_BY_REG  0xff
 
 struct slot {
     const char *name;
