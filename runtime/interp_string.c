@@ -81,8 +81,9 @@ static uint32_t compare_flags(uint32_t a, uint32_t b, unsigned size)
 
 static uint32_t cmps_once(struct vcpu *v, const struct string *s)
 {
-    uint32_t a = ops_load(v, source(v, s), s->size);
+    /* processors read the destination first, which shows if both fault */
     uint32_t b = ops_load(v, destination(v, s, 0), s->size);
+    uint32_t a = ops_load(v, source(v, s), s->size);
     advance(v, s, R_ESI, s->step);
     advance(v, s, R_EDI, s->step);
     return compare_flags(a, b, s->size);

@@ -104,12 +104,7 @@ static bool encode(struct generator *g, const struct insn_row *r, bool simple, u
     bool modrm = row_has_modrm(r);
     bool memory = modrm && (r->mod == 1 || (r->mod == 0 && r->rm == 0xff && rnd(g) & 64));
     uint8_t bytes[64], *p = put_prefixes(g, r, bytes, memory);
-    static const uint8_t escape[4][3] = {
-        {0},
-        { 1,     0x0f},
-        { 2, 0x0f, 0x38},
-        { 2, 0x0f, 0x3a}
-    };
+    static const uint8_t escape[4][3] = {{0}, {1, 0x0f}, {2, 0x0f, 0x38}, {2, 0x0f, 0x3a}};
     for (unsigned k = 0; k < escape[r->map][0]; k++)
         *p++ = escape[r->map][1 + k];
     *p++ = r->opcode;
@@ -193,6 +188,8 @@ static void aim(const struct insn *i, uint8_t *bytes, uint32_t gpr[8], uint32_t 
     }
     if (i->mem_base == 0xff)
         return;
+    if (i->mem_base == R_ESP && i->mem_index != 0xff) /* ESP itself must stay in the window */
+        gpr[i->mem_index] &= 7;
     uint32_t rest = effective(i, gpr) - gpr[i->mem_base];
     if (i->mem_index == i->mem_base)
         gpr[i->mem_base] = (ea - (uint32_t)i->disp) / (1u + i->mem_scale);
