@@ -329,7 +329,7 @@ static enum verify_error check_parts(struct host *h)
     h->p += immediate_size(h);
     if (h->rex & REX_W)
         return VERIFY_WIDE;
-    if (h->lock && !((h->rule->prefixes & LOCK) && h->memory))
+    if (h->lock && !((h->rule->prefixes & LOCK) && h->memory && h->rule->writes >> h->reg & 1))
         return VERIFY_PREFIX;
     if (!take_registers(h))
         return VERIFY_REGISTER;
