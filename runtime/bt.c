@@ -170,7 +170,7 @@ static void enter(struct bt *bt, uint64_t host)
     v->hot.vif = v->eflags & EFL_IF;
     v->hot.vflags = v->eflags & ~(EFL_HOST | EFL_IF | EFL_RF);
     v->hot.host_flags = v->eflags & EFL_HOST;
-    v->hot.jump_tag = (uint64_t)bt->mode_id << 32;
+    v->hot.jump_tag = (uint64_t)cache_jump_tag(bt->cache, (unsigned)bt->mode_id) << 32;
     timed_switch(bt, host);
     v->eflags = (v->hot.host_flags & EFL_HOST) | v->hot.vif | v->hot.vflags | EFL_ONE;
 }

@@ -47,6 +47,7 @@ struct cache {
     struct mode modes[MODE_MAX];
     unsigned mode_count;
     struct cache_counters counters;
+    uint32_t user_deactivations; /* see cache_jump_tag() */
     uint64_t epoch[SPACE_COUNT], generation[SPACE_COUNT];
 };
 
@@ -236,10 +237,21 @@ static struct jump_entry *jump_slot(struct cache *c, uint32_t eip)
     return &c->jump[eip & (JUMP_CACHE_SIZE - 1)];
 }
 
+uint32_t cache_jump_tag(const struct cache *c, unsigned mode)
+{
+    bool user = c->modes[mode].cpl == 3;
+    return mode | (user ? c->user_deactivations << MODE_BITS : 0);
+}
+
+static uint64_t jump_key(const struct cache *c, uint32_t eip, unsigned mode)
+{
+    return -((uint64_t)cache_jump_tag(c, mode) << 32 | eip);
+}
+
 uint64_t cache_jump_find(const struct cache *c, uint32_t eip, unsigned mode)
 {
     const struct jump_entry *e = &c->jump[eip & (JUMP_CACHE_SIZE - 1)];
-    return e->key + ((uint64_t)mode << 32 | eip) == 0 ? e->host : 0;
+    return e->key == jump_key(c, eip, mode) ? e->host : 0;
 }
 
 static void jump_remove(struct cache *c, const struct block *b)
@@ -248,7 +260,7 @@ static void jump_remove(struct cache *c, const struct block *b)
     for (uint32_t n = 0; n < b->mark_count; n++) {
         uint32_t eip = b->eip + marks[n].guest;
         struct jump_entry *e = jump_slot(c, eip);
-        if (e->key + ((uint64_t)b->mode << 32 | eip) == 0)
+        if (e->key == jump_key(c, eip, b->mode))
             *e = (struct jump_entry){.key = JUMP_CACHE_EMPTY};
     }
 }
@@ -332,12 +344,10 @@ static uint32_t way_to(struct cache *c, const struct code_page *from, uint32_t e
 
 void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to)
 {
-    uint32_t host = way_to(c, NULL, eip, to);
-    if (host)
-        *jump_slot(c, eip) = (struct jump_entry){
-            .key = -((uint64_t)to.block->mode << 32 | eip),
-            .host = (uint64_t)c->code.rx + host,
-        };
+    *jump_slot(c, eip) = (struct jump_entry){
+        .key = jump_key(c, eip, to.block->mode),
+        .host = (uint64_t)c->code.rx + to.host,
+    };
 }
 
 /* --- links --- */
@@ -466,8 +476,13 @@ void cache_page_deactivate(struct cache *c, struct code_page *p)
     p->active = false;
     c->inactive[p->flag] = 1;
     c->epoch[p->space]++;
-    if (p->space == SPACE_USER)
-        return; /* its gates are shut */
+    if (p->space == SPACE_USER) { /* its gates are shut */
+        if (++c->user_deactivations >> (32 - MODE_BITS)) {
+            c->user_deactivations = 0;
+            jump_cache_clear(c);
+        }
+        return;
+    }
     for (struct block *b = p->blocks; b; b = b->page_next)
         unlink_incoming(c, b, true);
     for (struct block *b = p->spilled; b; b = b->page2_next)

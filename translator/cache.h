@@ -16,7 +16,8 @@
 #include <stdint.h>
 
 /* The jump cache: entry number = low 16 bits of the target EIP. Emitted code compares
- * key + ((tag << 32) + eip) with zero. */
+ * key + ((tag << 32) + eip) with zero. The tag is the mode; for user code also a count that changes
+ * when a page of user code becomes inactive, so that entries made before are dead. */
 #define JUMP_CACHE_BITS  16
 #define JUMP_CACHE_SIZE  (1u << JUMP_CACHE_BITS)
 #define JUMP_CACHE_EMPTY 1ull
@@ -33,7 +34,8 @@ struct pads {
     const uint8_t *return_miss; /* landing place of a host RET with nothing to pair with */
 };
 
-#define MODE_MAX       256
+#define MODE_BITS      8
+#define MODE_MAX       (1u << MODE_BITS)
 #define CODE_PAGES_MAX (1u << 18) /* pages known between two flushes */
 /* Behind the jump cache, a word a page that gates look at (block.h). */
 #define CACHE_GATE_WORDS (JUMP_CACHE_SIZE * sizeof(struct jump_entry))
@@ -120,6 +122,7 @@ bool cache_gate_at(const struct cache *c, uint64_t host_pc);
 /* Links a direct exit to a block whose page is active. */
 void cache_link(struct cache *c, struct exit_record *from, struct entry to);
 void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to);
+uint32_t cache_jump_tag(const struct cache *c, unsigned mode);
 /* Host address for EIP if the jump cache has it, else 0. */
 uint64_t cache_jump_find(const struct cache *c, uint32_t eip, unsigned mode);
 
