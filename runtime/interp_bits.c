@@ -89,7 +89,7 @@ static uint32_t bit_address(struct vcpu *v, const struct insn *i, unsigned size,
 {
     uint32_t ea = ops_ea(v, i);
     if (i->opnd[1].kind == OPND_REG) {
-        ea += (uint32_t)(size == 4 ? bit >> 5 << 2 : bit >> 4 << 1);
+        ea += size == 4 ? (uint32_t)(bit >> 5) << 2 : (uint32_t)(bit >> 4) << 1;
         if (i->addrsize == 2)
             ea &= 0xffff;
     }

@@ -64,8 +64,11 @@ static void tlb_fill(struct vcpu *v, uint32_t la, bool user, enum access access,
     if (e->gfn != gfn ||
         (e->tag[ACC_READ] != page && e->tag[ACC_WRITE] != page && e->tag[ACC_EXEC] != page))
         tlb_clear(v, e);
-    if (e->gfn != gfn && v->tlb_fills++ < TLB_FILL_LIST)
-        v->tlb_filled[v->tlb_fills - 1] = (uint16_t)(e - &v->tlb[0][0]);
+    if (e->gfn != gfn && v->tlb_fills <= TLB_FILL_LIST) { /* and stays one more when it is full */
+        if (v->tlb_fills < TLB_FILL_LIST)
+            v->tlb_filled[v->tlb_fills] = (uint16_t)(e - &v->tlb[0][0]);
+        v->tlb_fills++;
+    }
     if (w->page_size > 0x1000)
         v->tlb_large[la >> 27] |= 1u << (la >> 22 & 31);
     e->gfn = gfn;
@@ -80,7 +83,7 @@ static void tlb_fill(struct vcpu *v, uint32_t la, bool user, enum access access,
         e->tag[ACC_WRITE] = page;
         e->probe[ACC_WRITE] = -(page >> 12);
     } else if (phys_watchers(p, gfn) == PHYS_WATCH_BT) {
-        v->tlb_mixed[0][e - &v->tlb[0][0]] = -(page >> 12);
+        v->tlb_mixed[user][e - v->tlb[user]] = -(page >> 12);
     }
 }
 

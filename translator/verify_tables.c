@@ -67,7 +67,7 @@ static int hex_digit(char c)
 static bool hex_byte(const char *s, uint8_t *out)
 {
     int high = hex_digit(s[0]), low = high < 0 ? -1 : hex_digit(s[1]);
-    *out = (uint8_t)(high << 4 | (low & 15));
+    *out = (uint8_t)((unsigned)high << 4 | ((unsigned)low & 15));
     return low >= 0;
 }
 
