@@ -316,20 +316,20 @@ static const struct gate *gate_to(struct cache *c, uint32_t eip, struct entry to
     emit_gate(c, &e, to.block, eip, to.host);
     *g = (struct gate){to.host, (uint32_t)c->code.used, to.block->gates};
     c->code.used = (size_t)(e.p - c->code.rw);
-    if (c->gate_check &&
-        !c->gate_check(c->gate_check_opaque, g->host, (uint32_t)c->code.used - g->host))
+    if (c->gate_check && !c->gate_check(c->gate_check_opaque, to.block->mode, g->host,
+                                        (uint32_t)c->code.used - g->host))
         return NULL;
     to.block->gates = g;
     return g;
 }
 
-bool cache_gate_at(const struct cache *c, uint64_t host_pc)
+const struct gate *cache_gate_at(const struct cache *c, uint64_t host_pc)
 {
     const struct gate *gates = c->gates.base;
     for (size_t i = 0; i < c->gates.used; i++)
         if ((uint64_t)c->code.rx + gates[i].host == host_pc)
-            return true;
-    return false;
+            return &gates[i];
+    return NULL;
 }
 
 /* Where code of `from` (NULL: anyone) has to go to get to an entry; 0 when there is no room. */

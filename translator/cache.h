@@ -51,8 +51,8 @@ struct cache_client {
     void *opaque;
 };
 
-/* Asked whether a gate just emitted at `host`, `size` bytes, may be used. */
-typedef bool cache_gate_check(void *opaque, uint32_t host, uint32_t size);
+/* Asked whether a gate just emitted at `host`, `size` bytes, to a block of a mode, may be used. */
+typedef bool cache_gate_check(void *opaque, unsigned mode, uint32_t host, uint32_t size);
 
 struct cache;
 
@@ -116,8 +116,8 @@ struct exit_record *cache_exit(struct cache *c, uint32_t id);
 const struct insn_mark *cache_marks(const struct cache *c, const struct block *b);
 /* The block whose code contains a host address, NULL if none. */
 struct block *cache_block_at(struct cache *c, uint64_t host_pc);
-/* Whether a gate starts there; looks at each of them. */
-bool cache_gate_at(const struct cache *c, uint64_t host_pc);
+/* The gate that starts there, NULL if none; looks at each of them. */
+const struct gate *cache_gate_at(const struct cache *c, uint64_t host_pc);
 
 /* Links a direct exit to a block whose page is active. */
 void cache_link(struct cache *c, struct exit_record *from, struct entry to);

@@ -28,24 +28,38 @@ static uint32_t entries_of(struct cache *c, const struct block *b, uint32_t *ent
     return count;
 }
 
-/* Where other blocks may go: the start of a guest instruction of a block that is in the cache, or a
- * gate. */
-static bool is_entry(void *opaque, uint64_t host)
+/* What is_entry() is asked for. */
+struct surroundings {
+    struct cache *cache;
+    unsigned mode;
+};
+
+/* The start of a guest instruction of a block of this mode that is in the cache. */
+static bool is_start(const struct surroundings *s, uint64_t host)
 {
-    struct cache *c = opaque;
+    struct cache *c = s->cache;
     const struct block *b = cache_block_at(c, host);
-    if (!b)
-        return cache_gate_at(c, host);
+    if (!b || !b->valid || b->mode != s->mode)
+        return false;
     const struct insn_mark *marks = cache_marks(c, b);
     uint64_t offset = host - (uint64_t)cache_code(c)->rx - b->host;
-    for (uint32_t i = 0; b->valid && i < b->mark_count; i++)
+    for (uint32_t i = 0; i < b->mark_count; i++)
         if (marks[i].host == offset && !(marks[i].flags & MARK_INSIDE))
             return true;
     return false;
 }
 
-static struct verify_env environment(struct cache *c, uint32_t host)
+/* Where other blocks may go: there, or to a gate that leads there. */
+static bool is_entry(void *opaque, uint64_t host)
 {
+    const struct surroundings *s = opaque;
+    const struct gate *gate = cache_gate_at(s->cache, host);
+    return is_start(s, gate ? (uint64_t)cache_code(s->cache)->rx + gate->entry : host);
+}
+
+static struct verify_env environment(struct surroundings *s, uint32_t host)
+{
+    struct cache *c = s->cache;
     const struct pads *pads = cache_pads(c);
     return (struct verify_env){
         .address = (uint64_t)cache_code(c)->rx + host,
@@ -55,14 +69,15 @@ static struct verify_env environment(struct cache *c, uint32_t host)
         .gate_words = CACHE_GATE_WORDS,
         .gate_end = CACHE_GATE_WORDS + CODE_PAGES_MAX * sizeof(uint32_t),
         .is_entry = is_entry,
-        .opaque = c,
+        .opaque = s,
     };
 }
 
 enum verify_error inspect_block(struct cache *c, const struct block *b, struct verify_report *out)
 {
     uint32_t entries[ENTRIES_MAX];
-    struct verify_env env = environment(c, b->host);
+    struct surroundings around = {c, b->mode};
+    struct verify_env env = environment(&around, b->host);
     env.exit_first = b->exits;
     env.exit_count = b->exit_count;
     env.user = cache_mode(c, b->mode)->cpl == 3;
@@ -75,10 +90,11 @@ enum verify_error inspect_block(struct cache *c, const struct block *b, struct v
                         b->host_end - b->host, out);
 }
 
-enum verify_error inspect_gate(struct cache *c, uint32_t host, uint32_t size,
+enum verify_error inspect_gate(struct cache *c, unsigned mode, uint32_t host, uint32_t size,
                                struct verify_report *out)
 {
-    struct verify_env env = environment(c, host);
+    struct surroundings around = {c, mode};
+    struct verify_env env = environment(&around, host);
     return verify_block(&env, cache_code(c)->rw + host, size, size, out);
 }
 

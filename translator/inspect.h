@@ -14,8 +14,8 @@ enum inspect_mode { INSPECT_ALWAYS, INSPECT_SAMPLED, INSPECT_OFF };
 
 /* Checks a block, committed or not, linked or not. */
 enum verify_error inspect_block(struct cache *c, const struct block *b, struct verify_report *out);
-/* Checks a gate: `size` bytes at `host`, an offset in code memory. */
-enum verify_error inspect_gate(struct cache *c, uint32_t host, uint32_t size,
+/* Checks a gate to a block of a mode: `size` bytes at `host`, an offset in code memory. */
+enum verify_error inspect_gate(struct cache *c, unsigned mode, uint32_t host, uint32_t size,
                                struct verify_report *out);
 /* Tells of refused code, of which the first `body` bytes are no stubs: why, its bytes, its text. */
 void inspect_print(struct cache *c, uint32_t host, uint32_t body, uint32_t size,

@@ -32,7 +32,7 @@ struct translator {
     bool ends; /* the last scanned instruction never falls through */
 };
 
-static bool gate_passes(void *opaque, uint32_t host, uint32_t size);
+static bool gate_passes(void *opaque, unsigned mode, uint32_t host, uint32_t size);
 
 struct translator *translator_create(struct cache *cache, const struct cpu_model *model)
 {
@@ -111,13 +111,13 @@ static bool block_passes(struct translator *t, const struct block *b)
     return passed(t, b->host, b->host_body_end - b->host, b->host_end - b->host, error, &report);
 }
 
-static bool gate_passes(void *opaque, uint32_t host, uint32_t size)
+static bool gate_passes(void *opaque, unsigned mode, uint32_t host, uint32_t size)
 {
     struct translator *t = opaque;
     struct verify_report report;
     if (!wants_inspection(t))
         return true;
-    return passed(t, host, size, size, inspect_gate(t->cache, host, size, &report), &report);
+    return passed(t, host, size, size, inspect_gate(t->cache, mode, host, size, &report), &report);
 }
 
 /* --- scan --- */

@@ -276,6 +276,99 @@ Test(verify_blocks, long_blocks_pass)
     fprintf(stderr, "%u long blocks accepted\n", blocks);
 }
 
+/* --- linked blocks --- */
+
+/* A block of bytes at the start of a page. */
+static struct block *block_at(const struct mode *mode, uint32_t la, const uint8_t *bytes)
+{
+    enum space space = mode->cpl == 3 ? SPACE_USER : SPACE_SUPERVISOR;
+    struct block *b = NULL;
+    struct source src = {.eip = la,
+                         .mode = (unsigned)cache_mode_id(fx.cache, mode),
+                         .bytes = bytes,
+                         .left = PAGE,
+                         .page = cache_page_activate(fx.cache, space, la, la >> 12, false)};
+    cr_assert_eq(translate(fx.translator, &src, &b), TRANSLATE_OK);
+    return b;
+}
+
+static enum verify_error verdict(const struct block *b)
+{
+    struct verify_report report;
+    return inspect_block(fx.cache, b, &report);
+}
+
+static void count_refusal(void *opaque)
+{
+    ++*(unsigned *)opaque;
+}
+
+/* A jump to another page: to a block directly, or for user code to a gate, which is checked too. */
+Test(verify_blocks, links_are_checked)
+{
+    static uint8_t to[PAGE] = {0x31, 0xc0, 0xc3}, from[PAGE] = {0xe9, 0xfb, 0x0f, 0x00, 0x00};
+    struct mode (*const both[])(void) = {flat_mode, user_mode};
+    struct code_memory *code = cache_code(fx.cache);
+    unsigned refusals = 0;
+    translator_set_verify(fx.translator, INSPECT_ALWAYS, count_refusal, &refusals);
+    for (unsigned user = 0; user < 2; user++) {
+        struct mode m = both[user]();
+        struct block *target = block_at(&m, 0x9000, to);
+        uint64_t verified = translator_counters(fx.translator)->verified;
+        struct block *b = block_at(&m, 0x8000, from);
+        struct exit_record *x = cache_exit(fx.cache, b->exits);
+        cr_assert(x->linked);
+        cr_assert_eq(translator_counters(fx.translator)->verified, verified + 1 + user);
+        cr_assert_eq(verdict(b), VERIFY_NONE);
+        int32_t *displacement = (int32_t *)(code->rw + x->host), linked = *displacement;
+        for (int by = -64; by < 64; by++) {
+            *displacement = linked + by;
+            enum verify_error error = verdict(b);
+            uint32_t to_host = x->host + 4 + (uint32_t)*displacement;
+            bool is_entry = to_host == x->stub || to_host == b->host || to_host == target->host ||
+                            to_host == target->host + 2 ||
+                            cache_gate_at(fx.cache, (uint64_t)code->rx + to_host);
+            cr_assert_eq(error == VERIFY_NONE, is_entry, "by %d: %s", by, verify_error_text(error));
+        }
+        *displacement = linked;
+        cache_drop(fx.cache, target);
+        cr_assert(!x->linked);
+        cr_assert_eq(verdict(b), VERIFY_NONE);
+        *displacement = linked + (user ? 1 : 0); /* a gate outlives its block, the block does not */
+        cr_assert_eq(verdict(b), VERIFY_OUTSIDE);
+    }
+    cr_assert_eq(refusals, 0u);
+}
+
+/* A damaged gate is not used: the jump stays unlinked. */
+static bool damage_gate(void *opaque, unsigned mode, uint32_t host, uint32_t size)
+{
+    struct verify_report report;
+    struct code_memory *code = cache_code(fx.cache);
+    unsigned *refused = opaque;
+    for (uint32_t bit = 0; bit < 8 * size; bit++) {
+        code->rw[host + bit / 8] ^= (uint8_t)(1u << bit % 8);
+        *refused += inspect_gate(fx.cache, mode, host, size, &report) != VERIFY_NONE;
+        code->rw[host + bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    cr_assert_eq(inspect_gate(fx.cache, mode, host, size, &report), VERIFY_NONE);
+    return false;
+}
+
+Test(verify_blocks, refused_gates_are_not_used)
+{
+    static uint8_t to[PAGE] = {0x31, 0xc0, 0xc3}, from[PAGE] = {0xe9, 0xfb, 0x0f, 0x00, 0x00};
+    struct mode m = user_mode();
+    unsigned refused = 0;
+    cache_set_gate_check(fx.cache, damage_gate, &refused);
+    block_at(&m, 0x9000, to);
+    struct block *b = block_at(&m, 0x8000, from);
+    cr_assert(!cache_exit(fx.cache, b->exits)->linked);
+    cr_assert_eq(verdict(b), VERIFY_NONE);
+    /* all but those of the guest address and of the word's number may not change */
+    cr_assert_gt(refused, 8u * 20);
+}
+
 /* --- damaged blocks --- */
 
 struct surroundings {
