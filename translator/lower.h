@@ -20,9 +20,8 @@
 struct scanned {
     struct insn insn;
     uint32_t eip;
-    bool flags_dead; /* flags are overwritten before anything can see them after this one */
-    bool held;       /* no interrupt may be taken before it */
-    bool retpoline;  /* a call that only serves to jump to `retpoline_reg` (see scan) */
+    bool held;      /* no interrupt may be taken before it */
+    bool retpoline; /* a call that only serves to jump to `retpoline_reg` (see scan) */
     uint8_t retpoline_reg;
 };
 

@@ -80,12 +80,6 @@ static void push_return_address(struct lowering *l)
 static void check_return(struct lowering *l)
 {
     struct emitter *e = &l->e;
-    if (l->at->flags_dead) {
-        emit_reg(e, (struct opc){0, 0, 0x81}, 7, H_R8); /* cmp r8d, imm32 */
-        emit_u32(e, l->next_eip);
-        emit_jcc(e, CC_NZ, l->pads->lookup);
-        return;
-    }
     emit_mov64(e, H_R9, H_RCX);
     emit_add_imm(e, H_RCX, H_R8, (int32_t)-l->next_eip);
     uint8_t *same = emit_jrcxz(e);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* translate.c: guest bytes -> block, in four passes.
  *
- *   scan      decode a run of instructions from one page: it goes on over calls and conditional
- *             branches that fall through, and ends at a jump, a return, an instruction that may
- * change the processor's mode, the end of the page, or where another block already starts liveness
- * find where the arithmetic flags are dead and where no interrupt may come lower     emit each
- * instruction by its class in the table (lower*.c) finish    emit the stubs of direct exits,
- * commit, link what is already there
+ *   scan    decode a run of instructions from one page: it goes on over calls and conditional
+ *           branches that fall through, and ends at a jump, a return, an instruction that may
+ * change the processor's mode, the end of the page, or where another block already starts holds
+ * find where no interrupt may come lower   emit each instruction by its class in the table
+ * (lower*.c) finish  emit the stubs of direct exits, commit, link what is already there
  *
  * The block's bytes, marks and exit records go straight to their final places. */
 #include "translator/translate.h"
@@ -149,7 +148,7 @@ static bool scan_one(struct translator *t, const struct source *src, uint32_t ei
     if (status == DECODE_TOO_LONG || status == DECODE_TRUNCATED)
         s->insn.length = 1; /* the interpreter raises #GP; the block ends here */
     s->eip = eip;
-    s->flags_dead = s->held = s->retpoline = false;
+    s->held = s->retpoline = false;
     if (status != DECODE_OK)
         s->insn.info = NULL;
     return true;
@@ -214,49 +213,13 @@ static enum translate_status scan(struct translator *t, const struct source *src
     return TRANSLATE_OK;
 }
 
-/* --- liveness --- */
+/* --- holds --- */
 
-static bool is_quiet(const struct insn *i)
+static void find_holds(struct translator *t)
 {
-    if (i->info->flags & (INSN_FPU | INSN_MMX | INSN_SSE))
-        return false;
-    if (i->op == OP_LEA)
-        return true;
-    return i->info->cls == CLASS_IDENTICAL && i->op != OP_DIV && i->op != OP_IDIV;
-}
-
-/* Whether the flags before instruction n are overwritten by register-only instructions: nothing can
- * fault in between, and interrupts are held off over that stretch. */
-static bool flags_dead_before(const struct translator *t, unsigned n, unsigned *until)
-{
-    for (unsigned k = n; k < t->count && k < n + 4; k++) {
-        const struct insn *i = &t->scanned[k].insn;
-        if (!i->info || !is_quiet(i) || i->info->fl_read)
-            return false;
-        if ((i->info->fl_write & EFL_ARITH) == EFL_ARITH) {
-            *until = k;
-            return true;
-        }
-    }
-    return false;
-}
-
-static void find_liveness(struct translator *t)
-{
-    for (unsigned n = 0; n < t->count; n++) {
-        struct scanned *s = &t->scanned[n];
-        unsigned until;
-        if (!s->insn.info)
-            continue;
-        if (s->insn.op == OP_STI && n + 1 < t->count)
+    for (unsigned n = 0; n + 1 < t->count; n++)
+        if (t->scanned[n].insn.info && t->scanned[n].insn.op == OP_STI)
             t->scanned[n + 1].held = true;
-        if ((s->insn.op == OP_CALL || s->insn.op == OP_CALL_IND) &&
-            flags_dead_before(t, n + 1, &until)) {
-            s->flags_dead = true;
-            for (unsigned k = n + 1; k <= until; k++)
-                t->scanned[k].held = true;
-        }
-    }
 }
 
 /* --- lower --- */
@@ -427,7 +390,7 @@ enum translate_status translate(struct translator *t, const struct source *src, 
         return status;
     if (!room_for(t) || !cache_has_room(t->cache))
         return TRANSLATE_FULL;
-    find_liveness(t);
+    find_holds(t);
     struct lowering l = {.cache = t->cache, .pads = cache_pads(t->cache), .mode = mode, .src = src};
     struct code_memory *code = cache_code(t->cache);
     l.block = cache_block_begin(t->cache);

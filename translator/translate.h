@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* translate.h: guest bytes -> block.
  *
- * Four passes (translate.c): scan decodes a run of instructions; liveness finds where the
- * arithmetic flags are dead; lower emits each instruction by its class; finish emits the exit
- * stubs, commits the block and links what can be linked. */
+ * Four passes (translate.c): scan decodes a run of instructions; holds finds where no interrupt may
+ * come; lower emits each instruction by its class; finish emits the exit stubs, commits the block
+ * and links what can be linked. */
 #ifndef RINGDOWN_TRANSLATOR_TRANSLATE_H
 #define RINGDOWN_TRANSLATOR_TRANSLATE_H
 
