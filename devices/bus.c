@@ -30,6 +30,7 @@ struct bus {
     struct regions ports;             /* slots are reused, never moved to another index */
     struct regions mmio;              /* sorted by base */
     size_t last;                      /* MMIO region hit last */
+    const struct bus_tap *tap;        /* or NULL */
 };
 
 struct bus *bus_create(void)
@@ -177,7 +178,7 @@ static void region_write(struct region r, uint32_t off, uint32_t value, unsigned
         r.ops->write(r.dev, off + i, (value >> (8 * i)) & all_ones(step), step);
 }
 
-uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned size)
+static uint32_t port_read(struct bus *bus, uint16_t port, unsigned size)
 {
     unsigned slot = bus->port_region[port];
     if (slot) {
@@ -189,13 +190,13 @@ uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned size)
         return 0xff;
     uint32_t value = 0;
     for (unsigned i = 0; i < size; i++) {
-        uint32_t byte = port + i < PORT_COUNT ? bus_port_read(bus, (uint16_t)(port + i), 1) : 0xff;
+        uint32_t byte = port + i < PORT_COUNT ? port_read(bus, (uint16_t)(port + i), 1) : 0xff;
         value |= byte << (8 * i);
     }
     return value;
 }
 
-void bus_port_write(struct bus *bus, uint16_t port, uint32_t value, unsigned size)
+static void port_write(struct bus *bus, uint16_t port, uint32_t value, unsigned size)
 {
     unsigned slot = bus->port_region[port];
     if (slot) {
@@ -208,7 +209,7 @@ void bus_port_write(struct bus *bus, uint16_t port, uint32_t value, unsigned siz
     if (size == 1)
         return;
     for (unsigned i = 0; i < size && port + i < PORT_COUNT; i++)
-        bus_port_write(bus, (uint16_t)(port + i), (value >> (8 * i)) & 0xff, 1);
+        port_write(bus, (uint16_t)(port + i), (value >> (8 * i)) & 0xff, 1);
 }
 
 static const struct region *mmio_find(struct bus *bus, uint64_t gpa)
@@ -230,10 +231,10 @@ static bool inside(const struct region *r, uint64_t gpa, unsigned size)
     return r && gpa - r->base + size <= r->size;
 }
 
-uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned size)
+static uint64_t mmio_read(struct bus *bus, uint64_t gpa, unsigned size)
 {
     if (size == 8)
-        return bus_mmio_read(bus, gpa, 4) | bus_mmio_read(bus, gpa + 4, 4) << 32;
+        return mmio_read(bus, gpa, 4) | mmio_read(bus, gpa + 4, 4) << 32;
     const struct region *r = mmio_find(bus, gpa);
     if (inside(r, gpa, size))
         return region_read(*r, (uint32_t)(gpa - r->base), size);
@@ -241,15 +242,15 @@ uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned size)
         return 0xff;
     uint64_t value = 0;
     for (unsigned i = 0; i < size; i++)
-        value |= bus_mmio_read(bus, gpa + i, 1) << (8 * i);
+        value |= mmio_read(bus, gpa + i, 1) << (8 * i);
     return value;
 }
 
-void bus_mmio_write(struct bus *bus, uint64_t gpa, uint64_t value, unsigned size)
+static void mmio_write(struct bus *bus, uint64_t gpa, uint64_t value, unsigned size)
 {
     if (size == 8) {
-        bus_mmio_write(bus, gpa, (uint32_t)value, 4);
-        bus_mmio_write(bus, gpa + 4, value >> 32, 4);
+        mmio_write(bus, gpa, (uint32_t)value, 4);
+        mmio_write(bus, gpa + 4, value >> 32, 4);
         return;
     }
     const struct region *r = mmio_find(bus, gpa);
@@ -260,5 +261,68 @@ void bus_mmio_write(struct bus *bus, uint64_t gpa, uint64_t value, unsigned size
     if (size == 1)
         return;
     for (unsigned i = 0; i < size; i++)
-        bus_mmio_write(bus, gpa + i, (value >> (8 * i)) & 0xff, 1);
+        mmio_write(bus, gpa + i, (value >> (8 * i)) & 0xff, 1);
+}
+
+/* --- the processor's side --- */
+
+void bus_set_tap(struct bus *bus, const struct bus_tap *tap)
+{
+    bus->tap = tap;
+}
+
+static uint64_t perform(struct bus *bus, const struct bus_access *a)
+{
+    if (a->mmio && a->write)
+        mmio_write(bus, a->address, a->value, a->size);
+    else if (a->mmio)
+        return mmio_read(bus, a->address, a->size);
+    else if (a->write)
+        port_write(bus, (uint16_t)a->address, (uint32_t)a->value, a->size);
+    else
+        return port_read(bus, (uint16_t)a->address, a->size);
+    return a->value;
+}
+
+static uint64_t tapped(struct bus *bus, struct bus_access a)
+{
+    const struct bus_tap *tap = bus->tap;
+    if (tap->answer && tap->answer(tap->opaque, &a))
+        return a.value;
+    a.value = perform(bus, &a);
+    if (tap->saw)
+        tap->saw(tap->opaque, &a);
+    return a.value;
+}
+
+uint32_t bus_port_read(struct bus *bus, uint16_t port, unsigned size)
+{
+    if (bus->tap)
+        return (uint32_t)tapped(bus, (struct bus_access){.address = port, .size = (uint8_t)size});
+    return port_read(bus, port, size);
+}
+
+void bus_port_write(struct bus *bus, uint16_t port, uint32_t value, unsigned size)
+{
+    if (bus->tap)
+        tapped(bus, (struct bus_access){
+                        .address = port, .value = value, .size = (uint8_t)size, .write = true});
+    else
+        port_write(bus, port, value, size);
+}
+
+uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned size)
+{
+    if (bus->tap)
+        return tapped(bus,
+                      (struct bus_access){.address = gpa, .size = (uint8_t)size, .mmio = true});
+    return mmio_read(bus, gpa, size);
+}
+
+void bus_mmio_write(struct bus *bus, uint64_t gpa, uint64_t value, unsigned size)
+{
+    if (bus->tap)
+        tapped(bus, (struct bus_access){gpa, value, (uint8_t)size, true, true});
+    else
+        mmio_write(bus, gpa, value, size);
 }

@@ -39,6 +39,22 @@ void bus_port_write(struct bus *bus, uint16_t port, uint32_t value, unsigned siz
 uint64_t bus_mmio_read(struct bus *bus, uint64_t gpa, unsigned size);
 void bus_mmio_write(struct bus *bus, uint64_t gpa, uint64_t value, unsigned size);
 
+/* Somebody between the processor and the devices, for record and replay: sees each access as the
+ * processor makes it. `answer` comes first and may answer in the devices' place (true; a read's
+ * value is then in a->value); `saw` comes after the devices. Either may be NULL. */
+struct bus_access {
+    uint64_t address, value;
+    uint8_t size;
+    bool write, mmio;
+};
+struct bus_tap {
+    bool (*answer)(void *opaque, struct bus_access *a);
+    void (*saw)(void *opaque, const struct bus_access *a);
+    void *opaque;
+};
+/* NULL takes it away. The tap must outlive its use. */
+void bus_set_tap(struct bus *bus, const struct bus_tap *tap);
+
 /* --- interrupt lines --- */
 /* A wire to an input of an interrupt controller. Level: 1 asserted. An edge is 0 then 1. */
 struct irq_line {

@@ -83,6 +83,8 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
         return NULL;
     }
     translator_set_verify(bt->translator, v->machine->config.verify, code_refused, bt);
+    if (v->machine->config.engine == ENGINE_LOCKSTEP)
+        translator_count(bt->translator);
     pads_emit(bt->cache, (uint64_t)bt_exit_entry, (uint64_t)bt_exit_indirect);
     bt_stack_seal(bt);
     v->hot.jump_cache = (uint64_t)cache_jump_table(bt->cache);
@@ -273,7 +275,17 @@ static bool runs_devices(unsigned op)
     return op == OP_IN || op == OP_OUT || op == OP_INS || op == OP_OUTS || op == OP_WRMSR;
 }
 
-static _Noreturn void exit_guest_fault(struct bt *bt)
+/* Code that is not translated in this state, or an instruction that cannot be. */
+static enum next interpret(struct bt *bt)
+{
+    bt->devices_ran = true;
+    interp_step(bt->v);
+    return must_return(bt) ? NEXT_RETURN : NEXT_LOOKUP;
+}
+
+/* The interpreter raises it: translated code may touch the bytes of an operand in another order, so
+ * the address that the host met need not be the one to report (POPA across a page). */
+static enum next exit_guest_fault(struct bt *bt)
 {
     struct vcpu *v = bt->v;
     v->eip = v->hot.exit_eip;
@@ -281,7 +293,7 @@ static _Noreturn void exit_guest_fault(struct bt *bt)
     dump_exit(bt, "guest-pf", v->eip);
     bt->served = bt->guest_fault;
     bt->served_eip = v->eip;
-    raise_pf(v, bt->guest_fault.la, bt->guest_fault.error);
+    return interpret(bt);
 }
 
 /* After IRET: back at an instruction that had a page fault, its page is mapped now. */
@@ -376,7 +388,7 @@ static enum next serve(struct bt *bt)
     case EXIT_ID_FAULT:
         return exit_fault(bt);
     case EXIT_ID_GUEST:
-        exit_guest_fault(bt);
+        return exit_guest_fault(bt);
     case EXIT_ID_INDIRECT:
         return exit_indirect(bt);
     default: {
@@ -384,14 +396,6 @@ static enum next serve(struct bt *bt)
         return x->kind == EXIT_BRANCH ? exit_branch(bt, x) : exit_callout(bt, x);
     }
     }
-}
-
-/* Code that is not translated in this state, or an instruction that cannot be. */
-static enum next interpret(struct bt *bt)
-{
-    bt->devices_ran = true;
-    interp_step(bt->v);
-    return must_return(bt) ? NEXT_RETURN : NEXT_LOOKUP;
 }
 
 static enum next look_up(struct bt *bt)
@@ -414,23 +418,48 @@ static void note_recent(struct bt *bt, uint32_t eip)
     bt->recent[bt->recent_at++ % BT_RECENT] = eip;
 }
 
-void bt_run(struct vcpu *v)
+/* Counts what is interpreted before it is executed, since it may raise. */
+static enum next turn(struct bt *bt, enum next next)
 {
-    struct bt *bt = v->bt;
-    enum next next = NEXT_LOOKUP;
+    struct vcpu *v = bt->v;
+    if (next == NEXT_LOOKUP) {
+        if (atomic_load_explicit(&v->request, memory_order_relaxed))
+            return NEXT_RETURN;
+        v->count.retired++;
+        next = look_up(bt);
+        v->count.retired -= next == NEXT_ENTER;
+        return next;
+    }
+    note_recent(bt, v->eip);
+    enter(bt, bt->at);
+    return serve(bt);
+}
+
+static void start_turns(struct bt *bt)
+{
     bt->devices_ran = true;
     bt_soft_review(bt);
-    while (next != NEXT_RETURN) {
-        if (next == NEXT_LOOKUP) {
-            if (atomic_load_explicit(&v->request, memory_order_relaxed))
-                return;
-            next = look_up(bt);
-            continue;
-        }
-        note_recent(bt, v->eip);
-        enter(bt, bt->at);
-        next = serve(bt);
-    }
+}
+
+void bt_run(struct vcpu *v)
+{
+    enum next next = NEXT_LOOKUP;
+    start_turns(v->bt);
+    while (next != NEXT_RETURN)
+        next = turn(v->bt, next);
+}
+
+bool bt_run_once(struct vcpu *v, bool first)
+{
+    struct bt *bt = v->bt;
+    enum next next = first ? NEXT_LOOKUP : (enum next)bt->next;
+    if (first)
+        start_turns(bt);
+    do
+        next = turn(bt, next);
+    while (!v->count.retired && next != NEXT_RETURN);
+    bt->next = next;
+    return next != NEXT_RETURN;
 }
 
 unsigned bt_recent(const struct bt *bt, uint32_t *eips, unsigned max)

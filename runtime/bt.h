@@ -18,6 +18,10 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error);
 void bt_destroy(struct bt *bt);
 /* Runs until v->request, HLT, shutdown, or an interrupt can be delivered. Raises. */
 void bt_run(struct vcpu *v);
+/* One turn of the same, for lock step: at most v->count.budget - 1 instructions, but at least one
+ * unless there is something for the loop; v->count.retired counts them. `first`: something else
+ * than this has run since, or it has raised. False when bt_run() would return. */
+bool bt_run_once(struct vcpu *v, bool first);
 /* Called by the handler of the kick signal, on the vCPU's thread: gets translated code to leave at
  * the next boundary of guest instructions. */
 void bt_kicked(struct bt *bt, void *ucontext);

@@ -68,6 +68,8 @@ static void leave_or_step(struct bt *bt, greg_t *regs)
             return; /* a stub: on its way out */
         const struct insn_mark *m = mark_at(bt, b, offset - b->host);
         if (m && m->host == offset - b->host && (m->flags == 0 || (m->flags & MARK_RESTART))) {
+            if (m->flags & MARK_RESTART)
+                bt->v->count.retired--;
             leave(bt, regs, EXIT_ID_KICK, b->eip + m->guest);
             return;
         }
@@ -98,16 +100,12 @@ static bool leave_before(struct bt *bt, greg_t *regs, uint32_t id)
 {
     uint32_t eip;
     bt->faulted = instruction_at(bt, regs, &eip);
-    if (bt->faulted)
-        leave(bt, regs, id, eip);
-    return bt->faulted;
-}
-
-/* A page was mapped: the instruction is retried, unless it had so many of these that it is to be
- * translated in another way. */
-static bool retry(struct bt *bt, greg_t *regs)
-{
-    return bt->softened ? leave_before(bt, regs, EXIT_ID_KICK) : true;
+    if (!bt->faulted)
+        return false;
+    if (id == EXIT_ID_KICK)
+        bt->v->count.retired--;
+    leave(bt, regs, id, eip);
+    return true;
 }
 
 static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
@@ -124,9 +122,11 @@ static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
     struct block *b = instruction_at(bt, regs, &eip);
     if (b)
         bt_soft_fault(bt, b, eip);
+    if (bt->softened) /* before the page tables show an access that has not been made yet */
+        return leave_before(bt, regs, EXIT_ID_KICK);
     switch (views_handle_fault(bt->views, hva, write, &bt->guest_fault)) {
     case VIEW_FILLED:
-        return retry(bt, regs);
+        return true;
     case VIEW_GUEST:
         return leave_before(bt, regs, EXIT_ID_GUEST);
     case VIEW_EMULATE:

@@ -36,6 +36,7 @@ struct bt {
     struct mode last[2]; /* the last mode of each privilege, and its id (-1: none) */
     int last_id[2];
     uint64_t at;      /* host address to enter next */
+    int next;         /* of bt_run_once(): how it goes on */
     bool devices_ran; /* the interrupt line may have moved since hot.irq_hint was read */
     uint64_t gs_loaded, switches;
     struct return_state {
@@ -68,7 +69,7 @@ struct bt {
 #define EXIT_ID_INDIRECT 0xffffffffu
 #define EXIT_ID_FAULT    0xfffffffeu /* at hot.exit_eip; the interpreter executes the instruction */
 #define EXIT_ID_GUEST    0xfffffffcu /* guest page fault of the instruction at hot.exit_eip */
-#define EXIT_ID_KICK     0xfffffffdu /* before the instruction at hot.exit_eip */
+#define EXIT_ID_KICK     EXIT_ID_STOP /* before the instruction at hot.exit_eip */
 
 /* switch.S */
 void bt_switch(struct vcpu *v, uint64_t host);

@@ -3,6 +3,7 @@
  */
 #include "runtime/cli_options.h"
 
+#include "runtime/lockstep.h"
 #include "translator/inspect.h"
 
 #include <errno.h>
@@ -16,6 +17,8 @@
 #define MIN_CACHE      (64ull << 10)
 #define MAX_CACHE      (1ull << 30)
 #define MAX_TIMEOUT    1000000000u /* seconds */
+#define MAX_COMPARE    1000000u
+#define DEFAULT_EVERY  1000u
 #define NS_DIGITS      9
 
 /* A sanitizer's report needs files and processes of its own. */
@@ -103,8 +106,10 @@ static bool set_engine(struct parse *p, const char *value)
         p->config->engine = ENGINE_BT;
     else if (!strcmp(value, "interp"))
         p->config->engine = ENGINE_INTERP;
+    else if (!strcmp(value, "lockstep"))
+        p->config->engine = ENGINE_LOCKSTEP;
     else
-        return bad(p, "--engine: %s is not bt or interp", value);
+        return bad(p, "--engine: %s is not bt, interp or lockstep", value);
     return true;
 }
 
@@ -182,6 +187,26 @@ static bool set_verify(struct parse *p, const char *value)
     return bad(p, "--verify: %s is not always, sampled or off", value);
 }
 
+static bool set_compare(struct parse *p, const char *value)
+{
+    char *end;
+    errno = 0;
+    unsigned long n = strtoul(value, &end, 10);
+    if (*value < '0' || *value > '9' || *end || errno || !n || n > MAX_COMPARE)
+        return bad(p, "--compare: %s is not a number from 1 to %u", value, MAX_COMPARE);
+    p->config->compare_every = (uint32_t)n;
+    return true;
+}
+
+static bool set_selftest(struct parse *p, const char *value)
+{
+    enum lockstep_spoil what;
+    uint64_t after;
+    p->config->lockstep_selftest = value;
+    return lockstep_parse_selftest(value, &what, &after) ||
+           bad(p, "--selftest: %s is not reg:N, flag:N or mem:N", value);
+}
+
 static bool set_timeout(struct parse *p, const char *value)
 {
     return parse_seconds(p, value, &p->config->timeout_ns);
@@ -209,26 +234,28 @@ _Static_assert(DUMP_DECODE == 1 && DUMP_BLOCKS == 2 && DUMP_HOST == 4 && DUMP_EX
                "the names stand in the order of their bits");
 
 static const struct option_row options[] = {
-    {"engine",      "bt|interp",   "binary translation (default) or the interpreter",           set_engine                     },
-    {"kernel",      "FILE",        "Linux bzImage or Multiboot kernel, may be gzip's",          set_kernel                     },
-    {"initrd",      "FILE",        "initial RAM disk; to a Multiboot kernel, its first module", set_initrd                     },
-    {"append",      "STRING",      "kernel command line",                                       set_append                     },
-    {"module",      "FILE [ARGS]", "Multiboot module with its string; may be repeated",         set_module                     },
-    {"bios",        "FILE",        "ROM image, started at the reset vector",                    set_bios                       },
-    {"memory",      "SIZE",        "guest RAM, 1M to 3G (default 256M); K, M, G; MiB without",  set_memory                     },
-    {"serial",      "WHERE",       "first serial port: stdio (default), file:FILE or null",     set_serial                     },
-    {"cpu",         "SPEC",        "686 or max (default), then ,-FEATURE or ,+FEATURE ...",     set_cpu                        },
-    {"cache-size",  "SIZE",        "translated code kept, 64K to 1G (default 64M)",             set_cache_size                 },
-    {"verify",      "WHEN",        "check code before it runs: always (default), sampled, off", set_verify                     },
-    {"debug-exit",  NULL,          "a write of V to port 0xf4 ends with status V << 1 | 1",     set_debug_exit                 },
-    {"no-reboot",   NULL,          "a guest's reset ends the run, as power-off does",           set_no_reboot                  },
-    {"timeout",     "SECONDS",     "end after that time, with status 4",                        set_timeout                    },
-    {"sandbox",     "on|off",      "give up system calls and files before the guest runs",      set_sandbox                    },
-    {"stats",       NULL,          "at the end, print what the monitor did, on standard error", set_stats                      },
-    {"stats-json",  "FILE",        "the same as JSON",                                          set_stats_json                 },
-    {"dump",        "WHAT,...",    "trace to standard error: decode, blocks, host, exits",      set_dump                       },
-    {"view-budget", "N",           NULL,                                                        /* for tests */ set_view_budget},
-    {"help",        NULL,          "this text",                                                 NULL                           },
+    {"engine",      "WHICH",       "bt: translation (default), interp, or lockstep: compare both", set_engine                     },
+    {"kernel",      "FILE",        "Linux bzImage or Multiboot kernel, may be gzip's",             set_kernel                     },
+    {"initrd",      "FILE",        "initial RAM disk; to a Multiboot kernel, its first module",    set_initrd                     },
+    {"append",      "STRING",      "kernel command line",                                          set_append                     },
+    {"module",      "FILE [ARGS]", "Multiboot module with its string; may be repeated",            set_module                     },
+    {"bios",        "FILE",        "ROM image, started at the reset vector",                       set_bios                       },
+    {"memory",      "SIZE",        "guest RAM, 1M to 3G (default 256M); K, M, G; MiB without",     set_memory                     },
+    {"serial",      "WHERE",       "first serial port: stdio (default), file:FILE or null",        set_serial                     },
+    {"cpu",         "SPEC",        "686 or max (default), then ,-FEATURE or ,+FEATURE ...",        set_cpu                        },
+    {"cache-size",  "SIZE",        "translated code kept, 64K to 1G (default 64M)",                set_cache_size                 },
+    {"verify",      "WHEN",        "check code before it runs: always (default), sampled, off",    set_verify                     },
+    {"debug-exit",  NULL,          "a write of V to port 0xf4 ends with status V << 1 | 1",        set_debug_exit                 },
+    {"no-reboot",   NULL,          "a guest's reset ends the run, as power-off does",              set_no_reboot                  },
+    {"timeout",     "SECONDS",     "end after that time, with status 4",                           set_timeout                    },
+    {"sandbox",     "on|off",      "give up system calls and files before the guest runs",         set_sandbox                    },
+    {"stats",       NULL,          "at the end, print what the monitor did, on standard error",    set_stats                      },
+    {"stats-json",  "FILE",        "the same as JSON",                                             set_stats_json                 },
+    {"compare",     "N",           "with --engine lockstep: at least every N instructions",        set_compare                    },
+    {"dump",        "WHAT,...",    "trace to standard error: decode, blocks, host, exits",         set_dump                       },
+    {"view-budget", "N",           NULL,                                                           /* for tests */ set_view_budget},
+    {"selftest",    "WHAT:N",      NULL,                                                           /* for tests */ set_selftest   },
+    {"help",        NULL,          "this text",                                                    NULL                           },
 };
 #define OPTION_COUNT ((int)(sizeof options / sizeof options[0]))
 
@@ -301,6 +328,7 @@ enum cli_parse cli_parse_run(int argc, char **argv, struct machine_config *confi
                                       .serial = "stdio",
                                       .cpu = "max",
                                       .cache_size = DEFAULT_CACHE,
+                                      .compare_every = DEFAULT_EVERY,
                                       .sandbox = DEFAULT_SANDBOX};
     struct parse p = {config, calloc((size_t)argc + 1, sizeof *p.modules), err, err_size};
     if (!p.modules) {

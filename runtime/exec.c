@@ -20,6 +20,7 @@
 #include "runtime/exception.h"
 #include "runtime/fpu.h"
 #include "runtime/interp.h"
+#include "runtime/lockstep.h"
 #include "runtime/platform.h"
 #include "runtime/sandbox.h"
 #include "runtime/signal.h"
@@ -150,6 +151,13 @@ int machine_ack_interrupt(struct machine *m)
     return platform_ack_interrupt(m->platform);
 }
 
+/* What the other engine has to do, too. */
+static void note_event(struct machine *m, int event)
+{
+    if (m->lockstep)
+        lockstep_note(m->lockstep, event);
+}
+
 /* Delivers what is deliverable now. True if something was done, so that the caller looks again. */
 static bool take_interrupt(struct machine *m, struct vcpu *v)
 {
@@ -159,11 +167,13 @@ static bool take_interrupt(struct machine *m, struct vcpu *v)
         return false;
     if (v->shadow) {
         /* One more instruction belongs to STI, MOV SS or POP SS (SDM vol. 3, 6.8.3). */
+        note_event(m, LOCKSTEP_STEP);
         interp_step(v);
         return true;
     }
     if (nmi) {
         platform_ack_nmi(m->platform);
+        note_event(m, LOCKSTEP_NMI);
         nmi_deliver(v);
         return true;
     }
@@ -171,6 +181,7 @@ static bool take_interrupt(struct machine *m, struct vcpu *v)
     if (vector < 0)
         return false;
     m->stats.interrupts++;
+    note_event(m, vector);
     interrupt_deliver(v, (uint8_t)vector);
     return true;
 }
@@ -202,6 +213,8 @@ static void run_slice(struct machine *m, struct vcpu *v)
         return;
     if (v->halted)
         machine_idle(m);
+    else if (m->lockstep)
+        lockstep_run(m->lockstep);
     else if (v->bt)
         bt_run(v);
     else
@@ -276,6 +289,8 @@ enum machine_end machine_run(struct machine *m)
     fpu_enter(v);
     while (!atomic_load_explicit(&m->stop, memory_order_relaxed) && !v->shutdown)
         run_slice(m, v);
+    if (m->lockstep)
+        lockstep_finish(m->lockstep);
     fpu_leave(v);
     account(m, host_ns() - start);
     leave(m);

@@ -158,6 +158,15 @@ void fpu_leave(struct vcpu *v)
     __asm__ volatile("fninit; fldcw %0; ldmxcsr %1" : : "m"(host.fcw), "m"(host.mxcsr));
 }
 
+void fpu_switch(struct vcpu *v)
+{
+    if (!host.live || host.live == v)
+        return;
+    fpu_sync(host.live);
+    host.live = v;
+    load_live(v);
+}
+
 bool fpu_fix_signal(void *ucontext)
 {
     ucontext_t *uc = ucontext;

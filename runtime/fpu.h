@@ -33,6 +33,10 @@ void fpu_leave(struct vcpu *v);
 void fpu_sync(struct vcpu *v);
 void fpu_load(struct vcpu *v);
 
+/* Inside the loop of one of two vCPUs of this thread: from now on the host's registers hold v's
+ * state; the other's is in its v->fx. */
+void fpu_switch(struct vcpu *v);
+
 /* For the handlers of SIGFPE, SIGILL, SIGSEGV and SIGBUS: if the signal's PC lies in a thunk of
  * this thread's machine, makes the thunk return the host's trap number to the interpreter, which
  * raises the guest's exception. False if the signal is not of this kind. Async-signal-safe. */

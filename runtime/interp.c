@@ -14,6 +14,7 @@
 #include "runtime/machine.h"
 #include "runtime/system.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 /* --- what the state demands --- */
@@ -172,6 +173,14 @@ static void run_blocks(struct vcpu *v, struct interp *in, enum interp_mode mode)
     }
 }
 
+/* A task switch into a TSS with T set. */
+static _Noreturn void raise_pending_debug(struct vcpu *v)
+{
+    uint32_t bits = v->dr6_pending;
+    v->dr6_pending = 0;
+    raise_db(v, bits);
+}
+
 void interp_run(struct vcpu *v)
 {
     struct interp *in = v->interp;
@@ -183,15 +192,34 @@ void interp_run(struct vcpu *v)
             in->shared.hooks = hooks(v);
             in->shared.single = false;
             run_blocks(v, in, current_mode(v, in));
-            if (v->dr6_pending) { /* a task switch into a TSS with T set */
-                uint32_t bits = v->dr6_pending;
-                v->dr6_pending = 0;
-                raise_db(v, bits);
-            }
+            if (v->dr6_pending)
+                raise_pending_debug(v);
         }
         if (masked && v->eflags & EFL_IF && !v->shadow)
             return;
     }
+}
+
+uint32_t interp_run_some(struct vcpu *v, uint32_t n)
+{
+    struct interp *in = v->interp;
+    uint64_t before = v->retired;
+    if (!needs_step(v)) {
+        in->shared.hooks = hooks(v);
+        in->shared.single = false;
+        in->link = NULL;
+        struct interp_block *b = find_block(v, in, current_mode(v, in));
+        if (b && b->count <= n) {
+            atomic_store_explicit(&v->request, VCPU_REQ_EVENT, memory_order_relaxed);
+            b->rec->fn(v, b->rec, v->eip, flags_pack(v->eflags), v->tlb[v->cpl == 3]);
+            atomic_store_explicit(&v->request, 0, memory_order_relaxed);
+        }
+        if (v->dr6_pending)
+            raise_pending_debug(v);
+    }
+    if (v->retired == before)
+        interp_step(v);
+    return (uint32_t)(v->retired - before);
 }
 
 /* --- life --- */

@@ -31,6 +31,10 @@ void interp_execute(struct vcpu *v, struct insn *i);
  * might now be deliverable (STI, POPF, IRET and kin that set IF). Raises. */
 void interp_run(struct vcpu *v);
 
+/* From one to n instructions, without a look at the world in between; how many. For lock step.
+ * Leaves v->request zero; what raises is not counted. */
+uint32_t interp_run_some(struct vcpu *v, uint32_t n);
+
 /* Effective address (offset) of i's memory operand, and the linear address after segment checks for
  * n bytes. */
 uint32_t interp_ea(const struct vcpu *v, const struct insn *i);

@@ -4,6 +4,7 @@
 
 #include "runtime/interp_handlers.h"
 #include "runtime/interp_rotate.h"
+#include "runtime/lockstep.h"
 
 #include <sys/random.h>
 
@@ -196,9 +197,13 @@ bool op_crc32(struct vcpu *v, const struct insn *i)
 /* RDRAND and RDSEED: the host kernel's generator. CF tells success, the other flags are cleared. */
 bool op_rdrand(struct vcpu *v, const struct insn *i)
 {
-    uint32_t value = 0;
-    bool ok = getrandom(&value, sizeof(value), GRND_NONBLOCK) == (ssize_t)sizeof(value);
-    ops_set_reg(v, i->opnd[0].reg, i->opnd[0].size, ok ? value : 0);
+    uint32_t random = 0;
+    bool ok = getrandom(&random, sizeof(random), GRND_NONBLOCK) == (ssize_t)sizeof(random);
+    uint64_t value = (uint64_t)ok << 32 | random;
+    if (v->machine->lockstep)
+        value = lockstep_value(v, value);
+    ok = value >> 32;
+    ops_set_reg(v, i->opnd[0].reg, i->opnd[0].size, ok ? (uint32_t)value : 0);
     v->eflags = (v->eflags & ~EFL_ARITH) | (ok ? EFL_CF : 0);
     return false;
 }

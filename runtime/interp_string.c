@@ -146,7 +146,7 @@ static uint32_t run_length(const struct vcpu *v, const struct string *s, unsigne
 /* A run for the host's string instructions; 0: not now. */
 static uint32_t run_max(const struct vcpu *v, const struct string *s)
 {
-    if (s->step < 0 || ops_shared(v)->hooks || ops_shared(v)->single)
+    if (s->step < 0 || ops_shared(v)->hooks || pause_here(v))
         return 0;
     return count(v, s);
 }

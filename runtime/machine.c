@@ -7,6 +7,7 @@
 #include "runtime/exec.h"
 #include "runtime/fpu.h"
 #include "runtime/interp.h"
+#include "runtime/lockstep.h"
 #include "runtime/mmu.h"
 #include "runtime/platform.h"
 #include "runtime/system.h"
@@ -104,12 +105,16 @@ static bool create_engine(struct maker *k)
 {
     struct machine *m = k->m;
     int error = 0;
-    if (m->config.engine != ENGINE_BT)
+    if (m->config.engine == ENGINE_INTERP)
         return true;
     m->vcpu->bt = bt_create(m->vcpu, m->config.cache_size, &error);
     if (!m->vcpu->bt)
         return fail(k, "cannot create the translator", error);
     bt_set_dump(m->vcpu->bt, m->config.dump, stderr);
+    if (m->config.engine == ENGINE_LOCKSTEP)
+        m->lockstep = lockstep_create(m, &error);
+    if (m->config.engine == ENGINE_LOCKSTEP && !m->lockstep)
+        return fail(k, "cannot create the second machine of lock step", error);
     return true;
 }
 
@@ -157,6 +162,7 @@ void machine_destroy(struct machine *m)
     if (!m)
         return;
     struct vcpu *v = m->vcpu;
+    lockstep_destroy(m->lockstep);
     if (v && v->bt)
         bt_destroy(v->bt);
     platform_destroy(m->platform);
@@ -189,5 +195,10 @@ bool machine_reset(struct machine *m, char *err, size_t err_size)
     v->exc.pending = false;
     platform_reset(m->platform);
     mmu_flush_all(v);
-    return boot_load(m, err, err_size);
+    if (!boot_load(m, err, err_size))
+        return false;
+    if (!m->lockstep || lockstep_reset(m->lockstep))
+        return true;
+    snprintf(err, err_size, "lock step: cannot copy the machine: out of memory");
+    return false;
 }

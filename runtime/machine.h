@@ -10,7 +10,7 @@
 
 #include <stddef.h>
 
-enum engine { ENGINE_BT, ENGINE_INTERP };
+enum engine { ENGINE_BT, ENGINE_INTERP, ENGINE_LOCKSTEP };
 
 struct machine_config {
     enum engine engine;
@@ -26,13 +26,15 @@ struct machine_config {
     const char *cpu;     /* cpu_model_create() */
     uint64_t cache_size; /* bytes of translated code */
     bool stats;
-    const char *stats_json; /* file, NULL */
-    unsigned dump;          /* DUMP_* */
-    unsigned verify;        /* enum inspect_mode */
-    uint64_t timeout_ns;    /* of host time, 0: none */
-    bool no_reboot;         /* a reset ends the run instead, as power-off does */
-    uint32_t view_budget;   /* host mappings allowed in all views, 0: from the host's limit */
-    bool sandbox;           /* machine_run() gives up what the run does not need, for good */
+    const char *stats_json;        /* file, NULL */
+    unsigned dump;                 /* DUMP_* */
+    unsigned verify;               /* enum inspect_mode */
+    uint64_t timeout_ns;           /* of host time, 0: none */
+    uint32_t compare_every;        /* lock step: instructions between two comparisons, at most */
+    const char *lockstep_selftest; /* "reg:N", "flag:N" or "mem:N", see lockstep.h; NULL */
+    bool no_reboot;                /* a reset ends the run instead, as power-off does */
+    uint32_t view_budget; /* host mappings allowed in all views, 0: from the host's limit */
+    bool sandbox;         /* machine_run() gives up what the run does not need, for good */
 };
 
 enum { DUMP_DECODE = 1, DUMP_BLOCKS = 2, DUMP_HOST = 4, DUMP_EXITS = 8 };
@@ -50,6 +52,7 @@ struct machine {
     struct clock *clock;
     struct cpu_model *cpu_model;
     struct platform *platform; /* the devices and their wiring, runtime/platform.c */
+    struct lockstep *lockstep; /* NULL unless two engines run side by side, lockstep.h */
     struct exec *exec;         /* host side of the loop: kicks and the deadline timer, exec.c */
     struct stats stats;
     _Atomic uint32_t stop;   /* enum machine_end + 1 once something asked for the end */

@@ -3,6 +3,7 @@
  * 4.3 and 4.4): 32-bit paging with PSE and PAE paging with NX. */
 #include "runtime/mmu.h"
 
+#include "runtime/lockstep.h"
 #include "runtime/machine.h"
 #include "runtime/phys.h"
 
@@ -51,6 +52,8 @@ static void gpte_set_bits(struct vcpu *v, struct gpte *e, uint64_t bits)
     if ((e->value & bits) == bits)
         return;
     e->value |= bits;
+    if (v->machine->lockstep)
+        lockstep_walked(v, e->gpa, e->size);
     phys_write(v->machine->phys, e->gpa, e->value, e->size);
 }
 

@@ -7,6 +7,7 @@
 
 #include "devices/lapic.h"
 #include "runtime/exception.h"
+#include "runtime/lockstep.h"
 #include "runtime/machine.h"
 #include "runtime/mmu.h"
 #include "runtime/platform.h"
@@ -57,7 +58,8 @@ static uint64_t host_tsc(void)
 
 uint64_t tsc_read(const struct vcpu *v)
 {
-    return host_tsc() + v->tsc_offset;
+    uint64_t now = host_tsc() + v->tsc_offset;
+    return v->machine->lockstep ? lockstep_value(v, now) : now;
 }
 
 void msr_reset(struct vcpu *v)

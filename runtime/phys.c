@@ -24,8 +24,8 @@
 #define FRAME_COUNT    (1u << 20)
 #define FRAME_KIND     0x3u /* enum phys_kind */
 #define FRAME_WATCH_AT 2    /* PHYS_WATCH_* shifted by this */
-#define FRAME_WATCH    (0x3u << FRAME_WATCH_AT)
-#define FRAME_PAGE_AT  4
+#define FRAME_WATCH    (0x7u << FRAME_WATCH_AT)
+#define FRAME_PAGE_AT  5
 #define FRAME_BYTES    (FRAME_COUNT * sizeof(uint32_t))
 
 #define HOLE_START     0xa0u  /* VGA window, 128 KiB */
@@ -34,7 +34,7 @@
 #define BIOS_END       0x100u /* 1 MiB */
 #define MAX_ROM        (16u << 20)
 #define A20_FRAME      0x100u
-#define WATCHER_MAX    2
+#define WATCHER_MAX    3
 
 struct watcher {
     phys_code_fn *fn;
@@ -58,7 +58,8 @@ struct phys {
 
 _Static_assert((PHYS_MAX_RAM + MAX_ROM) >> 12 < 1u << (32 - FRAME_PAGE_AT),
                "a memfd page number fits a frame entry");
-_Static_assert((PHYS_WATCH_INTERP | PHYS_WATCH_BT) << FRAME_WATCH_AT == FRAME_WATCH,
+_Static_assert((PHYS_WATCH_INTERP | PHYS_WATCH_BT | PHYS_WATCH_LOG) << FRAME_WATCH_AT ==
+                   FRAME_WATCH,
                "every watcher has its bit");
 
 static uint32_t frame_entry(const struct phys *p, uint32_t gfn)
@@ -259,9 +260,9 @@ void phys_write(struct phys *p, uint64_t gpa, uint64_t value, unsigned size)
 {
     uint32_t entry = entry_at(p, gpa);
     if ((entry & FRAME_KIND) == PHYS_RAM) {
-        memcpy(entry_host(p, entry) + (gpa & 0xfff), &value, size);
         if (entry & FRAME_WATCH)
             phys_code_written(p, (uint32_t)(gpa >> 12), gpa & 0xfff, size);
+        memcpy(entry_host(p, entry) + (gpa & 0xfff), &value, size);
     } else if ((entry & FRAME_KIND) == PHYS_MMIO && p->bus) {
         bus_mmio_write(p->bus, phys_gate(p, gpa), value, size);
     }
@@ -305,9 +306,9 @@ bool phys_dma_write(struct phys *p, uint64_t gpa, const void *buf, size_t n)
         uint32_t gfn = (uint32_t)(gpa >> 12), offset = gpa & 0xfff;
         size_t part = 4096 - offset;
         part = part < n ? part : n;
-        memcpy(phys_hva(p, gfn) + offset, from, part);
         if (phys_watched(p, gfn))
             phys_code_written(p, gfn, offset, (uint32_t)part);
+        memcpy(phys_hva(p, gfn) + offset, from, part);
         from += part;
         gpa += part;
         n -= part;
@@ -365,6 +366,70 @@ void phys_code_written(struct phys *p, uint32_t gfn, uint32_t offset, uint32_t s
     for (unsigned w = 0; w < WATCHER_MAX; w++)
         if (watch >> w & 1 && p->watcher[w].fn)
             p->watcher[w].fn(p->watcher[w].opaque, gfn, offset, size);
+}
+
+/* --- two memories alike --- */
+
+void phys_watch_all(struct phys *p, unsigned watcher)
+{
+    for (uint32_t gfn = 0; gfn < FRAME_COUNT; gfn++)
+        if (p->frame[gfn] & FRAME_KIND)
+            p->frame[gfn] |= watcher << FRAME_WATCH_AT & FRAME_WATCH;
+}
+
+int phys_mirror_frames(struct phys *to, const struct phys *from)
+{
+    int error = to->file_size < from->file_size ? file_resize(to, from->file_size) : 0;
+    if (error)
+        return error;
+    for (uint32_t gfn = 0; gfn < FRAME_COUNT; gfn++) {
+        uint32_t watch = from->frame[gfn] & FRAME_KIND ? to->frame[gfn] & FRAME_WATCH : 0;
+        if (from->frame[gfn] | to->frame[gfn]) /* else the page of the table stays untouched */
+            to->frame[gfn] = (from->frame[gfn] & ~FRAME_WATCH) | watch;
+    }
+    to->rom_size = from->rom_size;
+    to->gfn_mask = from->gfn_mask;
+    to->generation++;
+    return 0;
+}
+
+/* The next page of the file, from `offset` on, that is not a hole in `of` and differs; -1: none. */
+static int64_t next_difference(const struct phys *a, const struct phys *b, const struct phys *of,
+                               int64_t offset)
+{
+    while (offset < (int64_t)a->file_size) {
+        int64_t data = lseek(of->fd, offset, SEEK_DATA);
+        int64_t hole = data < 0 ? -1 : lseek(of->fd, data, SEEK_HOLE);
+        if (hole < 0)
+            break;
+        for (offset = data; offset < hole; offset += 4096)
+            if (memcmp(a->host + offset, b->host + offset, 4096))
+                return offset;
+    }
+    return -1;
+}
+
+int64_t phys_difference(const struct phys *a, const struct phys *b)
+{
+    int64_t offset = next_difference(a, b, a, 0);
+    return offset >= 0 ? offset : next_difference(a, b, b, 0);
+}
+
+static void copy_differences(struct phys *to, const struct phys *from, const struct phys *of)
+{
+    int64_t offset = 0;
+    while ((offset = next_difference(to, from, of, offset)) >= 0) {
+        uint32_t gfn = (uint32_t)(offset >> 12);
+        if ((uint64_t)offset < to->ram_size)
+            phys_code_written(to, gfn, 0, 4096);
+        memcpy(to->host + offset, from->host + offset, 4096);
+    }
+}
+
+void phys_mirror_bytes(struct phys *to, const struct phys *from)
+{
+    copy_differences(to, from, from);
+    copy_differences(to, from, to);
 }
 
 /* --- A20 --- */

@@ -52,7 +52,7 @@ bool phys_dma_write(struct phys *p, uint64_t gpa, const void *buf, size_t n);
  * decode cache or the translator's. Nobody may write to a watched frame without calling
  * phys_code_written() (before or after the store, but before the next instruction). */
 typedef void phys_code_fn(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size);
-enum { PHYS_WATCH_INTERP = 1, PHYS_WATCH_BT = 2 };
+enum { PHYS_WATCH_INTERP = 1, PHYS_WATCH_BT = 2, PHYS_WATCH_LOG = 4 };
 void phys_set_code_callback(struct phys *p, unsigned watcher, phys_code_fn *fn, void *opaque);
 /* Called when a frame becomes watched for the first time: write permission that was handed out
  * (soft TLB, views) must be taken back. */
@@ -62,6 +62,17 @@ void phys_unwatch(struct phys *p, uint32_t gfn, unsigned watcher);
 bool phys_watched(const struct phys *p, uint32_t gfn);
 unsigned phys_watchers(const struct phys *p, uint32_t gfn); /* PHYS_WATCH_* */
 void phys_code_written(struct phys *p, uint32_t gfn, uint32_t offset, uint32_t size);
+
+/* A second memory beside the machine's own, for lock step. phys_write() and phys_dma_write() tell
+ * watchers before they store. Both have the same RAM size; offsets are those of the file, which in
+ * RAM are guest-physical addresses. */
+void phys_watch_all(struct phys *p, unsigned watcher);
+/* `to` shows at each frame what `from` shows; 0 or negative errno. The caller flushes the TLB. */
+int phys_mirror_frames(struct phys *to, const struct phys *from);
+/* Copies what differs, telling `to`'s watchers. */
+void phys_mirror_bytes(struct phys *to, const struct phys *from);
+/* Offset of the first page that differs, -1 if none does. */
+int64_t phys_difference(const struct phys *a, const struct phys *b);
 
 /* A20 gate: with it off, bit 20 of every physical address is zero: phys_gate() says where an
  * address really goes. Whoever changes it flushes the TLB. */

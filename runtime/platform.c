@@ -20,6 +20,7 @@
 #include "devices/uart.h"
 #include "runtime/console.h"
 #include "runtime/fpu.h"
+#include "runtime/lockstep.h"
 #include "runtime/mmu.h"
 #include "runtime/system.h"
 
@@ -155,12 +156,16 @@ static const struct io_ops fpu_port_ops = {fpu_port_read, fpu_port_write, 1};
 
 static bool dma_read(void *opaque, uint64_t gpa, void *buf, size_t n)
 {
-    return phys_dma_read(opaque, gpa, buf, n);
+    const struct machine *m = opaque;
+    return phys_dma_read(m->phys, gpa, buf, n);
 }
 
 static bool dma_write(void *opaque, uint64_t gpa, const void *buf, size_t n)
 {
-    return phys_dma_write(opaque, gpa, buf, n);
+    const struct machine *m = opaque;
+    if (m->lockstep)
+        lockstep_dma(m->lockstep, gpa, buf, n);
+    return phys_dma_write(m->phys, gpa, buf, n);
 }
 
 /* --- making --- */
@@ -189,7 +194,7 @@ static bool create_devices(struct platform *p)
     struct irq_line a20 = {a20_set, m, 0};
     struct irq_router *irqs = p->irqs;
     struct chardev serial = console_chardev(p->console);
-    struct dma dma = {dma_read, dma_write, m->phys};
+    struct dma dma = {dma_read, dma_write, m};
 
     p->pit = pit_create(bus, m->clock, irq_router_line(irqs, GSI_PIT));
     p->rtc = rtc_create(bus, m->clock, irq_router_line(irqs, GSI_RTC));

@@ -46,6 +46,10 @@ enum exit_kind {
     EXIT_INDIRECT, /* no record: target in vcpu->hot.exit_eip */
 };
 
+/* An exit id that is no record: before the instruction at vcpu->hot.exit_eip, which has not been
+ * executed. */
+#define EXIT_ID_STOP 0xfffffffdu
+
 /* Why and from where translated code came back; the id is its index. */
 struct exit_record {
     uint8_t kind;

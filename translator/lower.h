@@ -16,6 +16,9 @@
 #define BLOCK_INSNS_MAX 48
 #define BLOCK_EXITS_MAX 24
 
+/* Most host bytes that lower_count() puts before an instruction. */
+#define COUNT_MAX 96
+
 /* A guest instruction of the block under way. */
 struct scanned {
     struct insn insn;
@@ -36,6 +39,7 @@ struct lowering {
     uint32_t next_eip;                    /* of the one after it */
     bool last;                            /* it is the last of the block */
     bool soft;                            /* it keeps causing host faults: see lower_soft.c */
+    bool counted;                         /* code that counts instructions: see lower_count.c */
     uint32_t stub_exits[BLOCK_EXITS_MAX]; /* branch exits that want stubs */
     unsigned stub_count;
     struct late_callout {
@@ -109,5 +113,10 @@ void lower_late_callout(struct lowering *l);
 /* The operand by way of the software TLB; emits into r8-r11 (lower_soft.c). */
 bool lower_soft_operand(struct lowering *l, const struct insn *i, struct mem *m);
 bool insn_writes_memory(const struct insn *i);
+/* Counts the instruction about to be lowered; the second, n more that it stands for
+ * (lower_count.c).
+ */
+void lower_count(struct lowering *l, const struct scanned *s);
+void lower_count_more(struct lowering *l, unsigned n);
 
 #endif

@@ -95,6 +95,7 @@ static bool lower_retpoline(struct lowering *l)
     struct mem below;
     lower_stack_operand(l, H_ESP, -4, &below);
     emit_store(&l->e, &below, host_gpr(l->at->retpoline_reg));
+    lower_count_more(l, 2);
     emit_mov(&l->e, H_R8, host_gpr(l->at->retpoline_reg));
     lower_indirect(l, false);
     return true;

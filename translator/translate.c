@@ -28,6 +28,7 @@ struct translator {
     void *refused_opaque;
     struct scanned scanned[BLOCK_INSNS_MAX];
     unsigned count;
+    bool counting;
     bool ends; /* the last scanned instruction never falls through */
 };
 
@@ -60,6 +61,11 @@ void translator_destroy(struct translator *t)
 const struct translator_counters *translator_counters(const struct translator *t)
 {
     return &t->counters;
+}
+
+void translator_count(struct translator *t)
+{
+    t->counting = true;
 }
 
 void translator_set_dump(struct translator *t, FILE *decode, FILE *blocks, FILE *host)
@@ -231,9 +237,15 @@ static bool fpu_unavailable(const struct mode *m, const struct insn *i)
     return m->sse_off && (i->info->flags & INSN_SSE);
 }
 
+/* Instructions whose result differs at each execution. */
+static bool never_twice(const struct insn *i)
+{
+    return i->op == OP_RDTSC || i->op == OP_RDRAND || i->op == OP_RDSEED;
+}
+
 static bool lower_by_class(struct lowering *l, const struct insn *i)
 {
-    if (fpu_unavailable(l->mode, i))
+    if (fpu_unavailable(l->mode, i) || (l->counted && never_twice(i)))
         return false;
     switch (i->info->cls) {
     case CLASS_IDENTICAL:
@@ -262,6 +274,8 @@ static void lower_one(struct translator *t, struct lowering *l, struct scanned *
     l->next_eip = s->eip + i->length;
     l->soft = cache_is_soft(l->block->page, s->eip + l->mode->cs_base);
     bool goes_on = i->info && falls_through(i) && cls != CLASS_CONTROL;
+    if (t->counting)
+        lower_count(l, s);
     uint8_t *start = l->e.p;
     unsigned late = l->late_count;
     if (!i->info || !lower_by_class(l, i)) {
@@ -280,7 +294,8 @@ static void lower_one(struct translator *t, struct lowering *l, struct scanned *
 /* Whether the room that the block still needs is there: its worst case, checked once. */
 static bool room_for(const struct translator *t)
 {
-    return code_memory_room(cache_code(t->cache)) > (size_t)(t->count + 2) * EMIT_INSN_MAX;
+    size_t insn = EMIT_INSN_MAX + (t->counting ? COUNT_MAX : 0);
+    return code_memory_room(cache_code(t->cache)) > (t->count + 2) * insn;
 }
 
 static void lower_all(struct translator *t, struct lowering *l)

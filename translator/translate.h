@@ -42,6 +42,9 @@ struct translator_counters {
 struct translator *translator_create(struct cache *cache, const struct cpu_model *model);
 void translator_destroy(struct translator *t);
 const struct translator_counters *translator_counters(const struct translator *t);
+/* From now on, blocks count the instructions that they execute (lower_count.c), and what differs at
+ * each execution (time, random numbers) is left to the interpreter. */
+void translator_count(struct translator *t);
 /* --dump: NULL or a stream for decoded guest code, blocks, host code. */
 void translator_set_dump(struct translator *t, FILE *decode, FILE *blocks, FILE *host);
 /* Which blocks are verified before they can run; at first, all. `refused`, if not NULL, is called

@@ -169,6 +169,12 @@ struct vcpu {
     struct bt *bt;
     struct fpu *fpu;
     uint64_t retired; /* instructions that the interpreter has retired */
+    /* Of counted translations (translator/lower_count.c): */
+    struct {
+        uint64_t budget; /* boundaries of instructions to pass, plus one; then they leave */
+        uint64_t
+            retired; /* instructions begun; whoever leaves before the end of one takes it back */
+    } count;
 };
 
 /* Paging, protection and mode in the manual's words. */
