@@ -53,8 +53,10 @@ static bool is_start(const struct surroundings *s, uint64_t host)
 static bool is_entry(void *opaque, uint64_t host)
 {
     const struct surroundings *s = opaque;
+    if (is_start(s, host))
+        return true;
     const struct gate *gate = cache_gate_at(s->cache, host);
-    return is_start(s, gate ? (uint64_t)cache_code(s->cache)->rx + gate->entry : host);
+    return gate && is_start(s, (uint64_t)cache_code(s->cache)->rx + gate->entry);
 }
 
 static struct verify_env environment(struct surroundings *s, uint32_t host)
