@@ -104,7 +104,12 @@ static bool encode(struct generator *g, const struct insn_row *r, bool simple, u
     bool modrm = row_has_modrm(r);
     bool memory = modrm && (r->mod == 1 || (r->mod == 0 && r->rm == 0xff && rnd(g) & 64));
     uint8_t bytes[64], *p = put_prefixes(g, r, bytes, memory);
-    static const uint8_t escape[4][3] = {{0}, {1, 0x0f}, {2, 0x0f, 0x38}, {2, 0x0f, 0x3a}};
+    static const uint8_t escape[4][3] = {
+        {0},
+        { 1,     0x0f},
+        { 2, 0x0f, 0x38},
+        { 2, 0x0f, 0x3a}
+    };
     for (unsigned k = 0; k < escape[r->map][0]; k++)
         *p++ = escape[r->map][1 + k];
     *p++ = r->opcode;
