@@ -64,12 +64,11 @@ static bool set_has(const uint64_t *set, uint32_t offset)
  * here. */
 static enum verify_error need_scratch(struct check *c, unsigned registers)
 {
-    for (unsigned i = 0; i < SCRATCH_COUNT; i++) {
-        if (!(registers >> i & 1))
-            continue;
-        if (c->set_at[i] == NOWHERE)
+    for (; registers; registers &= registers - 1) {
+        uint32_t from = c->set_at[__builtin_ctz(registers)];
+        if (from == NOWHERE)
             return VERIFY_SCRATCH;
-        for (uint32_t offset = c->set_at[i] + 1; offset <= c->at; offset++)
+        for (uint32_t offset = from + 1; offset <= c->at; offset++)
             c->starts[offset / 64] &= ~(1ull << offset % 64);
     }
     return VERIFY_NONE;
@@ -77,9 +76,8 @@ static enum verify_error need_scratch(struct check *c, unsigned registers)
 
 static void set_scratch(struct check *c, unsigned registers, uint32_t at)
 {
-    for (unsigned i = 0; i < SCRATCH_COUNT; i++)
-        if (registers >> i & 1)
-            c->set_at[i] = at;
+    for (; registers; registers &= registers - 1)
+        c->set_at[__builtin_ctz(registers)] = at;
 }
 
 /* Control comes back to `next` from a host call. */
@@ -340,14 +338,18 @@ static enum verify_error check_parts(struct host *h)
     return h->gs || h->a32 ? VERIFY_PREFIX : VERIFY_NONE;
 }
 
-#define HOST_MAX 32 /* more than the longest instruction, prefixes and all */
+#define HOST_MAX 20 /* more than the longest instruction that take_*() go through */
 
 /* One instruction at `code`, of which `left` bytes may belong to it. */
 static enum verify_error check_instruction(struct check *c, const uint8_t *code, size_t left,
                                            const struct probe *probe, unsigned *length)
 {
-    uint8_t tail[HOST_MAX] = {0};
-    const uint8_t *start = left < HOST_MAX ? memcpy(tail, code, left) : code;
+    uint8_t tail[HOST_MAX];
+    const uint8_t *start = code;
+    if (left < HOST_MAX) {
+        memset(tail, 0, sizeof(tail));
+        start = memcpy(tail, code, left);
+    }
     struct host h = {.p = start, .probe = probe};
     enum verify_error error = check_parts(&h);
     *length = (unsigned)(h.p - start);
@@ -580,8 +582,11 @@ static enum verify_error accept_pattern(struct check *c, struct match *m, const 
 static enum verify_error check_pattern(struct check *c, uint32_t limit, unsigned *length)
 {
     const uint8_t *start = c->code + c->at;
-    for (uint32_t left = verify_patterns_by_byte[*start]; left; left &= left - 1) {
+    uint32_t left = limit - c->at > 1 ? verify_patterns_by_byte[*start] : 0;
+    for (; left; left &= left - 1) {
         unsigned n = (unsigned)__builtin_ctz(left);
+        if (verify_programs[n][1].kind == STEP_BYTE && verify_programs[n][1].value[0] != start[1])
+            continue;
         struct match m = {.p = start, .end = c->code + limit};
         if (!match_program(c, &m, verify_programs[n]))
             continue;
