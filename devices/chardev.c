@@ -26,6 +26,7 @@
 #define RING_SIZE       65536u
 #define DRAIN_PATIENCE  1000 /* ms without progress, once the end is near */
 #define DESTROY_SECONDS 3
+#define WAKE_MS         10 /* where the host won't wake */
 
 struct ring {
     _Atomic size_t head, tail; /* written by the producer, by the consumer */
@@ -175,7 +176,7 @@ static bool wants_input(struct char_fd *c)
 static void *serve(void *opaque)
 {
     struct char_fd *c = opaque;
-    bool in_open = c->in_fd >= 0, out_open = c->out_fd >= 0;
+    bool in_open = c->in_fd >= 0, out_open = c->out_fd >= 0, wakes = true;
     if (c->begin)
         c->begin();
     for (;;) {
@@ -191,19 +192,19 @@ static void *serve(void *opaque)
         if (stop && !pending)
             return NULL;
         struct pollfd fds[3] = {
-            {c->wake_fd,                                         POLLIN,  0},
+            {wakes ? c->wake_fd : -1,                            POLLIN,  0},
             {in_open && !stop && wants_input(c) ? c->in_fd : -1, POLLIN,  0},
             {pending ? c->out_fd : -1,                           POLLOUT, 0},
         };
         if (atomic_load(&c->stop) != stop)
             continue;
-        int ready = poll(fds, 3, stop ? DRAIN_PATIENCE : -1);
+        int ready = poll(fds, 3, stop ? DRAIN_PATIENCE : wakes ? -1 : WAKE_MS);
         atomic_store(&c->idle, false);
-        if (ready == 0)
+        if (ready == 0 && stop)
             return NULL;
         uint64_t count;
-        if (fds[0].revents && read(c->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-            return NULL;
+        if (fds[0].revents && read(c->wake_fd, &count, sizeof(count)) < 0)
+            wakes = errno == EAGAIN || errno == EINTR;
         if (fds[1].revents && !take_input(c))
             in_open = false;
         if (fds[2].revents && !give_output(c))

@@ -61,6 +61,7 @@ static int install(int signo, void (*handler)(int, siginfo_t *, void *))
                            .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     sigemptyset(&sa.sa_mask);
     sigaddset(&sa.sa_mask, SIGNAL_KICK);
+    sigaddset(&sa.sa_mask, SIGALRM);
     return sigaction(signo, &sa, NULL) < 0 ? -errno : 0;
 }
 
@@ -74,6 +75,8 @@ int signals_enter(struct machine *m)
         return -errno;
     running = m;
     int error = install(SIGNAL_KICK, on_kick);
+    if (!error) /* an alarm that whoever started us had set is no reason to die */
+        error = install(SIGALRM, on_kick);
     for (unsigned i = 0; !error && i < FAULT_COUNT; i++)
         error = install(fault_signals[i], on_fault);
     return error;
@@ -86,6 +89,7 @@ void signals_leave(struct machine *m)
     for (unsigned i = 0; i < FAULT_COUNT; i++)
         signal(fault_signals[i], SIG_DFL);
     signal(SIGNAL_KICK, SIG_IGN);
+    signal(SIGALRM, SIG_IGN);
     stack_t ss = {.ss_flags = SS_DISABLE};
     sigaltstack(&ss, NULL);
     munmap(stack, STACK_BYTES);
