@@ -26,6 +26,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <x86intrin.h>
 
 _Static_assert(offsetof(struct vcpu, gpr) == VCPU_GPR, "switch.S");
@@ -40,6 +41,8 @@ _Static_assert(offsetof(struct vcpu, hot.jump_tag) == VCPU_JUMP_TAG, "switch.S")
 _Static_assert(offsetof(struct vcpu, request) == VCPU_REQUEST, "switch.S");
 _Static_assert(offsetof(struct vcpu, fx.xmm) == VCPU_XMM, "switch.S");
 _Static_assert(EXIT_ID_KICK == 0xfffffffdu, "switch.S");
+
+#define HWCAP2_FSGSBASE 2u
 
 static void watch(void *opaque, uint32_t gfn)
 {
@@ -63,8 +66,18 @@ static void code_refused(void *opaque)
     machine_stop(m, END_ERROR);
 }
 
+/* Whether user code may execute WRGSBASE (Linux 5.9 and later say so in the auxiliary vector). */
+static bool host_has_fsgsbase(void)
+{
+    return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
+}
+
 struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
 {
+    if (!host_has_fsgsbase()) {
+        *error = -EOPNOTSUPP;
+        return NULL;
+    }
     struct bt *bt = calloc(1, sizeof(*bt));
     *error = -ENOMEM;
     if (!bt)
@@ -505,7 +518,6 @@ void bt_collect_stats(struct bt *bt)
     s->chain_links = c->links;
     s->chain_unlinks = c->unlinks;
     s->inv_write = c->inv_write;
-    s->inv_remap = c->inv_remap;
     s->flushes = c->flushes;
     s->dispatches = bt->switches;
     s->verified = t->verified;

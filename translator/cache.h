@@ -41,7 +41,7 @@ struct pads {
 #define CACHE_GATE_WORDS (JUMP_CACHE_SIZE * sizeof(struct jump_entry))
 
 struct cache_counters {
-    uint64_t links, unlinks, inv_write, inv_remap, flushes;
+    uint64_t links, unlinks, inv_write, flushes;
 };
 
 /* Asked by the cache of its owner. */
