@@ -320,21 +320,22 @@ Test(verify_blocks, links_are_checked)
         cr_assert(x->linked);
         cr_assert_eq(translator_counters(fx.translator)->verified, verified + 1 + user);
         cr_assert_eq(verdict(b), VERIFY_NONE);
-        int32_t *displacement = (int32_t *)(code->rw + x->host), linked = *displacement;
-        for (int by = -64; by < 64; by++) {
-            *displacement = linked + by;
-            enum verify_error error = verdict(b);
-            uint32_t to_host = x->host + 4 + (uint32_t)*displacement;
+        uint8_t *displacement = code->rw + x->host; /* not aligned */
+        uint32_t linked, end = x->host + sizeof(linked);
+        memcpy(&linked, displacement, sizeof(linked));
+        for (unsigned n = 0; n < 128; n++) {
+            uint32_t changed = linked + n - 64, to_host = end + changed;
+            memcpy(displacement, &changed, sizeof(changed));
             bool is_entry = to_host == x->stub || to_host == b->host || to_host == target->host ||
                             to_host == target->host + 2 ||
                             cache_gate_at(fx.cache, (uint64_t)code->rx + to_host);
-            cr_assert_eq(error == VERIFY_NONE, is_entry, "by %d: %s", by, verify_error_text(error));
+            cr_assert_eq(verdict(b) == VERIFY_NONE, is_entry, "at %+d", (int)n - 64);
         }
-        *displacement = linked;
+        memcpy(displacement, &linked, sizeof(linked));
         cache_drop(fx.cache, target);
         cr_assert(!x->linked);
         cr_assert_eq(verdict(b), VERIFY_NONE);
-        *displacement = linked + (user ? 1 : 0); /* a gate outlives its block, the block does not */
+        memcpy(displacement, &linked, sizeof(linked)); /* where no valid block is any more */
         cr_assert_eq(verdict(b), VERIFY_OUTSIDE);
     }
     cr_assert_eq(refusals, 0u);
