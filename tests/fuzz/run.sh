@@ -5,7 +5,7 @@
 #
 #   run.sh [--seconds N] [--build DIR] [TARGET...]
 #
-# N seconds (default 10) for each target, two at a time; without names, all. What has been found
+# N seconds (default 10) for each target (decode or fuzz_decode, ...), two at a time; without names, all. What has been found
 # interesting is kept in .cache/fuzz/TARGET and is where the next run begins. An input that fails is kept in
 # .cache/fuzz/failed; to try one again: DIR/tests/fuzz/TARGET FILE.
 # The last line tells the executions; status 0 when nothing was found, 77 without libFuzzer.
@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
     --seconds) seconds=$2 && shift ;;
     --build) build=$2 && shift ;;
     -*) die "unknown option $1" ;;
-    *) targets+=("$1") ;;
+    *) targets+=("fuzz_${1#fuzz_}") ;;
     esac
     shift
 done
