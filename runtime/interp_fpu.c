@@ -168,6 +168,22 @@ static void bounce_write(struct vcpu *v, uint32_t la, const void *buf, unsigned 
     }
 }
 
+/* The processors store ten bytes as eight and two; the eight stay if the two fault. */
+static void store_first_part(struct vcpu *v, const struct fpu_thunk *t, uint32_t la)
+{
+    uint8_t state[108], value[BOUNCE_SIZE] __attribute__((aligned(16)));
+    uint64_t first;
+    mmu_probe(v, la, sizeof first, ACC_WRITE);
+    if (mmu_walk(v, la + t->size - 1u, ACC_WRITE, v->cpl == 3, false).ok)
+        return;
+    __asm__ volatile("fnsave %0; frstor %0" : "+m"(state));
+    unsigned trap = run(v, t, value);
+    __asm__ volatile("fnclex; frstor %0" : : "m"(state));
+    memcpy(&first, value, sizeof first);
+    if (!trap)
+        mmu_write64(v, la, first);
+}
+
 static __attribute__((noinline)) unsigned run_bounced(struct vcpu *v, const struct fpu_thunk *t,
                                                       uint32_t la)
 {
@@ -179,6 +195,8 @@ static __attribute__((noinline)) unsigned run_bounced(struct vcpu *v, const stru
         return run(v, t, buf);
     }
     bool split = crossing_hit(v, la, t->size, ACC_WRITE, &c);
+    if (!split && t->x87 && t->size == 10)
+        store_first_part(v, t, la);
     if (!split)
         mmu_probe(v, la, t->size, ACC_WRITE);
     trap = run(v, t, buf);

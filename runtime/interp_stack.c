@@ -34,12 +34,11 @@ bool op_pop(struct vcpu *v, const struct insn *i)
     return false;
 }
 
+/* Each register is stored before the next one's place is checked: so do the processors. */
 bool op_pusha(struct vcpu *v, const struct insn *i)
 {
     uint32_t mask = ops_stack_mask(v), sp = v->gpr[R_ESP];
     unsigned n = i->opsize;
-    for (uint32_t k = 1; k <= 8; k++)
-        mmu_probe(v, ops_linear(v, SEG_SS, (sp - k * n) & mask, n, 1), n, ACC_WRITE);
     for (unsigned reg = 0; reg < 8; reg++)
         ops_push_at(v, &sp, mask, v->gpr[reg], n); /* ESP itself is not moved yet */
     ops_set_sp(v, mask, sp);
