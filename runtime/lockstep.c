@@ -22,9 +22,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <x86intrin.h>
 
 #define VCPU_ALIGN 4096u
-#define ALL_EVERY  100000000u /* instructions between two comparisons of all memory */
+#define ALL_SHARE  16u /* of the time, for comparing all memory */
 
 /* --- life --- */
 
@@ -426,10 +427,17 @@ static void stretch_failed(struct lockstep *ls)
 
 static void compare_memory(struct lockstep *ls)
 {
-    ls->next_all = ls->total + ALL_EVERY;
-    if (phys_difference(ls->machine->phys, ls->shadow.phys) < 0)
+    uint64_t start = __rdtsc();
+    bool alike = phys_difference(ls->machine->phys, ls->shadow.phys) < 0;
+    uint64_t end = __rdtsc();
+    ls->next_all = end + (end - start) * ALL_SHARE;
+    if (alike) {
+        ls->all_alike_at = ls->total;
         return;
+    }
     log_clear(&ls->log);
+    snprintf(ls->why, sizeof(ls->why), "memory was alike after %llu instructions",
+             (unsigned long long)ls->all_alike_at);
     lockstep_report(ls, "in memory that the interpreter has not stored into lately", stderr);
     fail(ls, "in memory");
 }
@@ -466,7 +474,7 @@ void lockstep_run(struct lockstep *ls)
             stretch_failed(ls);
         ls->machine->stats.lockstep_insns += ls->total - total;
         first = false;
-        if (ls->total >= ls->next_all && !ls->failed)
+        if (__rdtsc() >= ls->next_all && !ls->failed)
             compare_memory(ls);
     }
     log_clear(&ls->log);

@@ -74,7 +74,8 @@ struct lockstep {
     uint32_t generation;     /* of a's memory, as b's has it */
     struct cpu_state before; /* of both, before the stretch under way */
     uint64_t total;          /* instructions compared before it */
-    uint64_t next_all;       /* when all of memory is compared next */
+    uint64_t next_all;       /* time stamp at which all of memory is compared next */
+    uint64_t all_alike_at;   /* `total` when it was last */
     uint32_t every;
     bool again; /* the stretch is run again to find the place: a is given what it was before */
     bool failed;

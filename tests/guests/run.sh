@@ -1,17 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Runs test kernels and judges them by their exit status and last line.
-#   run.sh [--build DIR] [--engine bt|interp] [--vm ringdown|qemu] [--append S] [--timeout S] [-v] [NAME...]
+#   run.sh [--build DIR] [--engine bt|interp|lockstep [--compare N]] [--vm ringdown|qemu] [--append S] [--timeout S] [-v] [NAME...]
 # Without names: all kernels that were built.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-build=$here/../../build engine=bt vm=ringdown append= limit=120 verbose=0
+build=$here/../../build engine=bt vm=ringdown append= compare=1000 limit=120 verbose=0
 while [ $# -gt 0 ]; do
     case $1 in
     --build) build=$2; shift 2 ;;
     --engine) engine=$2; shift 2 ;;
     --vm) vm=$2; shift 2 ;;
     --append) append=$2; shift 2 ;;
+    --compare) compare=$2; shift 2 ;;
     --timeout) limit=$2; shift 2 ;;
     -v) verbose=1; shift ;;
     -*) echo "run.sh: unknown option $1" >&2; exit 2 ;;
@@ -29,7 +30,7 @@ for name; do
             -device isa-debug-exit,iobase=0xf4,iosize=4 -serial stdio -display none -monitor none \
             -no-reboot -net none </dev/null >"$log" 2>&1
     else
-        timeout "$limit" "$build/ringdown" run --engine "$engine" --memory 128M --kernel "$guests/$name.elf" \
+        timeout "$limit" "$build/ringdown" run --engine "$engine" --compare "$compare" --memory 128M --kernel "$guests/$name.elf" \
             --append "$append" --debug-exit --serial stdio </dev/null >"$log" 2>&1
     fi
     status=$?
@@ -37,7 +38,8 @@ for name; do
     [ "$name" = triple ] && want=3 # a guest that dies
     [ "$name$vm" = tripleqemu ] && want=0
     last=$(tr -d '\r' <"$log" | grep -a ' passed, [0-9]* failed$' | tail -1)
-    if [ $status -eq $want ] && [ "${last##*, }" = "0 failed" ]; then
+    grep -qa '^ringdown: lock step: ' "$log" && status="$status, engines differ"
+    if [ "$status" = $want ] && [ "${last##*, }" = "0 failed" ]; then
         [ $verbose = 1 ] && cat "$log"
         echo "ok   $name: $last"
     else
