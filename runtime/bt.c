@@ -219,11 +219,20 @@ static bool must_return(struct bt *bt)
     return (v->eflags & EFL_IF) && v->hot.irq_hint;
 }
 
-static void dump_exit(const struct bt *bt, const char *why, uint32_t eip)
+static void dump_exit(const struct bt *bt, const char *why)
 {
+    struct vcpu *v = bt->v;
     if (bt->dump_exits)
-        fprintf(bt->dump_exits, "exit %-8s eip %08x esp %08x cpl %u cr3 %08x\n", why, eip,
-                bt->v->gpr[R_ESP], bt->v->cpl, bt->v->cr3);
+        fprintf(bt->dump_exits, "exit %-8s eip %08x esp %08x cpl %u cr3 %08x\n", why, v->eip,
+                v->gpr[R_ESP], v->cpl, v->cr3);
+}
+
+static void observe_callout(const struct bt *bt, const struct exit_record *x)
+{
+    struct profile *p = bt->v->machine->profile;
+    dump_exit(bt, "callout");
+    if (p)
+        profile_callout(p, x->insn ? x->insn->op : (unsigned)OP_COUNT, x->soft);
 }
 
 static uint64_t host_address(struct bt *bt, uint32_t offset)
@@ -292,7 +301,9 @@ static bool runs_devices(unsigned op)
 static enum next interpret(struct bt *bt)
 {
     bt->devices_ran = true;
+    bt->v->machine->activity = ACT_INTERPRETER;
     interp_step(bt->v);
+    bt->v->machine->activity = ACT_ENGINE;
     return must_return(bt) ? NEXT_RETURN : NEXT_LOOKUP;
 }
 
@@ -303,7 +314,8 @@ static enum next exit_guest_fault(struct bt *bt)
     struct vcpu *v = bt->v;
     v->eip = v->hot.exit_eip;
     v->machine->stats.exit_fault++;
-    dump_exit(bt, "guest-pf", v->eip);
+    if (bt->observed)
+        dump_exit(bt, "guest-pf");
     bt->served = bt->guest_fault;
     bt->served_eip = v->eip;
     return interpret(bt);
@@ -345,7 +357,8 @@ static enum next exit_callout(struct bt *bt, const struct exit_record *x)
     unsigned op = x->insn ? x->insn->op : (unsigned)OP_COUNT;
     v->eip = x->eip;
     v->machine->stats.exit_callout++;
-    dump_exit(bt, "callout", v->eip);
+    if (bt->observed)
+        observe_callout(bt, x);
     if (x->soft)
         note_soft_miss(bt, x);
     if (x->insn) {
@@ -376,7 +389,8 @@ static enum next exit_fault(struct bt *bt)
     v->eip = v->hot.exit_eip;
     v->machine->stats.exit_fault++;
     bt->devices_ran = true;
-    dump_exit(bt, "fault", v->eip);
+    if (bt->observed)
+        dump_exit(bt, "fault");
     interp_step(v);
     if (must_return(bt))
         return NEXT_RETURN;
@@ -451,6 +465,8 @@ static enum next turn(struct bt *bt, enum next next)
 static void start_turns(struct bt *bt)
 {
     bt->devices_ran = true;
+    bt->v->hot.exit_id = EXIT_ID_KICK; /* no exit is being served */
+    bt->v->machine->activity = ACT_ENGINE;
     bt_soft_review(bt);
 }
 
@@ -488,6 +504,7 @@ unsigned bt_recent(const struct bt *bt, uint32_t *eips, unsigned max)
 void bt_set_dump(struct bt *bt, unsigned dump, FILE *out)
 {
     bt->dump_exits = dump & DUMP_EXITS ? out : NULL;
+    bt->observed = bt->dump_exits || bt->v->machine->profile;
     translator_set_dump(bt->translator, dump & DUMP_DECODE ? out : NULL,
                         dump & DUMP_BLOCKS ? out : NULL, dump & DUMP_HOST ? out : NULL);
 }

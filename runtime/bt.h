@@ -7,6 +7,7 @@
 #define RINGDOWN_RUNTIME_BT_H
 
 #include "ringdown/cpu.h"
+#include "runtime/profile.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -35,5 +36,10 @@ void bt_set_dump(struct bt *bt, unsigned dump, FILE *out);
 /* For crash reports: the EIPs of the last blocks entered from the dispatcher, newest first; returns
  * how many. */
 unsigned bt_recent(const struct bt *bt, uint32_t *eips, unsigned max);
+
+/* For the profiler's samples, bt_profile.c: what runs at a host address, false if it is no code of
+ * the engine's; what the last exit is being served for. Async-signal-safe. */
+bool bt_place_of_pc(struct bt *bt, uint64_t pc, struct profile_place *place);
+void bt_place_of_exit(struct bt *bt, struct profile_place *place);
 
 #endif

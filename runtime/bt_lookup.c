@@ -5,7 +5,9 @@
 
 #include "runtime/machine.h"
 #include "runtime/mmu.h"
+#include "runtime/perf_map.h"
 #include "runtime/phys.h"
+#include "runtime/profile.h"
 
 #include <string.h>
 #include <x86intrin.h>
@@ -72,6 +74,24 @@ static struct code_page *page_for(struct bt *bt, uint32_t la, const uint8_t **by
     return page;
 }
 
+static enum translate_status timed_translate(struct bt *bt, const struct source *src,
+                                             struct block **block)
+{
+    struct machine *m = bt->v->machine;
+    bool again = m->profile && profile_seen(m->profile, src->eip, src->page->gfn);
+    uint8_t before = activity_begin(&m->activity, again ? ACT_RETRANSLATE : ACT_TRANSLATE);
+    uint64_t start = __rdtsc();
+    enum translate_status status = translate(bt->translator, src, block);
+    uint64_t ticks = __rdtsc() - start;
+    bt->ticks_translator += ticks;
+    m->activity = before;
+    if (m->profile && status == TRANSLATE_OK)
+        profile_translated(m->profile, again, ticks);
+    if (m->perf_map && status == TRANSLATE_OK)
+        perf_map_block(m->perf_map, cache_code(bt->cache), *block, bt->mode.cpl == 3);
+    return status;
+}
+
 static struct entry make_block(struct bt *bt, uint32_t eip, uint32_t la)
 {
     struct source src = {.eip = eip, .left = 0x1000 - (la & 0xfff)};
@@ -87,9 +107,7 @@ static struct entry make_block(struct bt *bt, uint32_t eip, uint32_t la)
                 return (struct entry){0};
         }
         src.mode = (unsigned)bt->mode_id;
-        uint64_t start = __rdtsc();
-        enum translate_status status = translate(bt->translator, &src, &block);
-        bt->ticks_translator += __rdtsc() - start;
+        enum translate_status status = timed_translate(bt, &src, &block);
         if (status == TRANSLATE_OK)
             return (struct entry){block, block->host};
         if (status == TRANSLATE_REFUSED)

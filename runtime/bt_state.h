@@ -60,6 +60,7 @@ struct bt {
     uint16_t soft_list[SOFT_LIST];
     unsigned soft_count;
     struct block *softened; /* to be dropped, since an instruction of it became soft */
+    bool observed;          /* exits are dumped or profiled */
     FILE *dump_exits;
     uint32_t recent[BT_RECENT];
     unsigned recent_at;
@@ -74,7 +75,7 @@ struct bt {
 /* switch.S */
 void bt_switch(struct vcpu *v, uint64_t host);
 extern const char bt_switch_committed[], bt_switch_end[];
-extern const char bt_exit_entry[], bt_exit_indirect[];
+extern const char bt_exit_entry[], bt_exit_indirect[], bt_switch_return[];
 
 /* bt_lookup.c: where to enter for EIP, translating if need be; block NULL if the interpreter has to
  * execute the instruction. Raises. */

@@ -30,7 +30,7 @@
 
 struct parse {
     struct machine_config *config;
-    const char **modules;
+    const char **modules, **symbols;
     char *err;
     size_t err_size;
 };
@@ -126,6 +126,7 @@ STRING_SETTER(bios)
 STRING_SETTER(serial)
 STRING_SETTER(cpu)
 STRING_SETTER(stats_json)
+STRING_SETTER(profile_json)
 
 #define FLAG_SETTER(field)                                                                         \
     static bool set_##field(struct parse *p, const char *value)                                    \
@@ -137,6 +138,8 @@ STRING_SETTER(stats_json)
 FLAG_SETTER(debug_exit)
 FLAG_SETTER(stats)
 FLAG_SETTER(no_reboot)
+FLAG_SETTER(profile)
+FLAG_SETTER(perf_map)
 
 static bool set_view_budget(struct parse *p, const char *value)
 {
@@ -157,6 +160,12 @@ static bool set_sandbox(struct parse *p, const char *value)
 static bool set_module(struct parse *p, const char *value)
 {
     p->modules[p->config->module_count++] = value;
+    return true;
+}
+
+static bool set_symbols(struct parse *p, const char *value)
+{
+    p->symbols[p->config->symbol_files++] = value;
     return true;
 }
 
@@ -234,28 +243,32 @@ _Static_assert(DUMP_DECODE == 1 && DUMP_BLOCKS == 2 && DUMP_HOST == 4 && DUMP_EX
                "the names stand in the order of their bits");
 
 static const struct option_row options[] = {
-    {"engine",      "WHICH",       "bt: translation (default), interp, or lockstep: compare both", set_engine                     },
-    {"kernel",      "FILE",        "Linux bzImage or Multiboot kernel, may be gzip's",             set_kernel                     },
-    {"initrd",      "FILE",        "initial RAM disk; to a Multiboot kernel, its first module",    set_initrd                     },
-    {"append",      "STRING",      "kernel command line",                                          set_append                     },
-    {"module",      "FILE [ARGS]", "Multiboot module with its string; may be repeated",            set_module                     },
-    {"bios",        "FILE",        "ROM image, started at the reset vector",                       set_bios                       },
-    {"memory",      "SIZE",        "guest RAM, 1M to 3G (default 256M); K, M, G; MiB without",     set_memory                     },
-    {"serial",      "WHERE",       "first serial port: stdio (default), file:FILE or null",        set_serial                     },
-    {"cpu",         "SPEC",        "686 or max (default), then ,-FEATURE or ,+FEATURE ...",        set_cpu                        },
-    {"cache-size",  "SIZE",        "translated code kept, 64K to 1G (default 64M)",                set_cache_size                 },
-    {"verify",      "WHEN",        "check code before it runs: always (default), sampled, off",    set_verify                     },
-    {"debug-exit",  NULL,          "a write of V to port 0xf4 ends with status V << 1 | 1",        set_debug_exit                 },
-    {"no-reboot",   NULL,          "a guest's reset ends the run, as power-off does",              set_no_reboot                  },
-    {"timeout",     "SECONDS",     "end after that time, with status 4",                           set_timeout                    },
-    {"sandbox",     "on|off",      "give up system calls and files before the guest runs",         set_sandbox                    },
-    {"stats",       NULL,          "at the end, print what the monitor did, on standard error",    set_stats                      },
-    {"stats-json",  "FILE",        "the same as JSON",                                             set_stats_json                 },
-    {"compare",     "N",           "with --engine lockstep: at least every N instructions",        set_compare                    },
-    {"dump",        "WHAT,...",    "trace to standard error: decode, blocks, host, exits",         set_dump                       },
-    {"view-budget", "N",           NULL,                                                           /* for tests */ set_view_budget},
-    {"selftest",    "WHAT:N",      NULL,                                                           /* for tests */ set_selftest   },
-    {"help",        NULL,          "this text",                                                    NULL                           },
+    {"engine",       "WHICH",       "bt: translation (default), interp, or lockstep: compare both", set_engine                     },
+    {"kernel",       "FILE",        "Linux bzImage or Multiboot kernel, may be gzip's",             set_kernel                     },
+    {"initrd",       "FILE",        "initial RAM disk; to a Multiboot kernel, its first module",    set_initrd                     },
+    {"append",       "STRING",      "kernel command line",                                          set_append                     },
+    {"module",       "FILE [ARGS]", "Multiboot module with its string; may be repeated",            set_module                     },
+    {"bios",         "FILE",        "ROM image, started at the reset vector",                       set_bios                       },
+    {"memory",       "SIZE",        "guest RAM, 1M to 3G (default 256M); K, M, G; MiB without",     set_memory                     },
+    {"serial",       "WHERE",       "first serial port: stdio (default), file:FILE or null",        set_serial                     },
+    {"cpu",          "SPEC",        "686 or max (default), then ,-FEATURE or ,+FEATURE ...",        set_cpu                        },
+    {"cache-size",   "SIZE",        "translated code kept, 64K to 1G (default 64M)",                set_cache_size                 },
+    {"verify",       "WHEN",        "check code before it runs: always (default), sampled, off",    set_verify                     },
+    {"debug-exit",   NULL,          "a write of V to port 0xf4 ends with status V << 1 | 1",        set_debug_exit                 },
+    {"no-reboot",    NULL,          "a guest's reset ends the run, as power-off does",              set_no_reboot                  },
+    {"timeout",      "SECONDS",     "end after that time, with status 4",                           set_timeout                    },
+    {"sandbox",      "on|off",      "give up system calls and files before the guest runs",         set_sandbox                    },
+    {"stats",        NULL,          "at the end, print what the monitor did, on standard error",    set_stats                      },
+    {"stats-json",   "FILE",        "the same as JSON",                                             set_stats_json                 },
+    {"profile",      NULL,          "at the end, print where the time went, by guest address",      set_profile                    },
+    {"profile-json", "FILE",        "the same as JSON",                                             set_profile_json               },
+    {"symbols",      "FILE",        "System.map or ELF file to name guest addresses; repeatable",   set_symbols                    },
+    {"perf-map",     NULL,          "name translated code for perf, in /tmp/perf-PID.map",          set_perf_map                   },
+    {"compare",      "N",           "with --engine lockstep: at least every N instructions",        set_compare                    },
+    {"dump",         "WHAT,...",    "trace to standard error: decode, blocks, host, exits",         set_dump                       },
+    {"view-budget",  "N",           NULL,                                                           /* for tests */ set_view_budget},
+    {"selftest",     "WHAT:N",      NULL,                                                           /* for tests */ set_selftest   },
+    {"help",         NULL,          "this text",                                                    NULL                           },
 };
 #define OPTION_COUNT ((int)(sizeof options / sizeof options[0]))
 
@@ -330,11 +343,14 @@ enum cli_parse cli_parse_run(int argc, char **argv, struct machine_config *confi
                                       .cache_size = DEFAULT_CACHE,
                                       .compare_every = DEFAULT_EVERY,
                                       .sandbox = DEFAULT_SANDBOX};
-    struct parse p = {config, calloc((size_t)argc + 1, sizeof *p.modules), err, err_size};
-    if (!p.modules) {
+    struct parse p = {.config = config, .err = err, .err_size = err_size};
+    p.modules = calloc((size_t)argc + 1, sizeof *p.modules);
+    p.symbols = calloc((size_t)argc + 1, sizeof *p.symbols);
+    config->modules = p.modules;
+    config->symbols = p.symbols;
+    if (!p.modules || !p.symbols) {
         bad(&p, "out of memory");
         return CLI_ERROR;
     }
-    config->modules = p.modules;
     return parse_all(&p, argc, argv);
 }

@@ -7,7 +7,7 @@
 
 enum cli_parse { CLI_OK, CLI_HELP, CLI_ERROR };
 
-/* The module list of *config is allocated; all strings are argv's. On CLI_ERROR err has one line.
+/* The lists of *config are allocated; all strings are argv's. On CLI_ERROR err has one line.
  */
 enum cli_parse cli_parse_run(int argc, char **argv, struct machine_config *config, char *err,
                              size_t err_size);

@@ -9,6 +9,7 @@
 #include "runtime/console.h"
 #include "runtime/crash.h"
 #include "runtime/machine.h"
+#include "runtime/profile.h"
 #include "runtime/sandbox.h"
 
 #include <errno.h>
@@ -76,29 +77,71 @@ static void die_by_signal(int signo)
 
 /* A run of hours must not end in a report that can't be written; and in the sandbox nothing can be
  * opened. What the file holds stays until there is a report to take its place. */
-static FILE *open_stats_file(const char *path, char *err, size_t err_size)
+static FILE *open_report(const char *option, const char *path, char *buffer, char *err,
+                         size_t err_size)
 {
-    static char buffer[BUFSIZ];
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (f)
-        setvbuf(f, buffer, _IOFBF, sizeof buffer);
+        setvbuf(f, buffer, _IOFBF, BUFSIZ);
     else
-        snprintf(err, err_size, "--stats-json: cannot write %s: %s", path, strerror(errno));
+        snprintf(err, err_size, "--%s: cannot write %s: %s", option, path, strerror(errno));
     return f;
 }
 
-static int write_stats_file(const struct stats *s, FILE *f)
+/* The files of --stats-json and --profile-json; NULL where there is none. */
+struct reports {
+    FILE *stats, *profile;
+};
+
+static bool open_reports(const struct machine_config *c, struct reports *r, char *err,
+                         size_t err_size)
 {
-    /* A pipe or a device is not truncated. */
-    if (ftruncate(fileno(f), 0) < 0 && errno != EINVAL)
-        return -errno;
-    return stats_write_json(s, f);
+    static char buffers[2][BUFSIZ];
+    *r = (struct reports){0};
+    if (c->stats_json &&
+        !(r->stats = open_report("stats-json", c->stats_json, buffers[0], err, err_size)))
+        return false;
+    return !c->profile_json ||
+           (r->profile = open_report("profile-json", c->profile_json, buffers[1], err, err_size));
 }
 
-static int report(struct machine *m, enum machine_end end, FILE *stats_file)
+/* A pipe or a device is not truncated. */
+static int empty_file(FILE *f)
+{
+    return ftruncate(fileno(f), 0) < 0 && errno != EINVAL ? -errno : 0;
+}
+
+/* The first of status and failure that says something. */
+static int told(int status, const char *path, int error)
+{
+    if (!error)
+        return status;
+    fprintf(stderr, "ringdown: %s: %s\n", path, strerror(-error));
+    return status ? status : STATUS_FAILURE;
+}
+
+static int write_reports(const struct machine *m, const struct reports *r, int status)
 {
     const struct machine_config *c = &m->config;
+    if (c->stats)
+        stats_print(&m->stats, stderr);
+    if (c->profile)
+        profile_print(m, m->symbols, stderr);
+    if (r->stats) {
+        int error = empty_file(r->stats);
+        status = told(status, c->stats_json, error ? error : stats_write_json(&m->stats, r->stats));
+    }
+    if (r->profile) {
+        int error = empty_file(r->profile);
+        status = told(status, c->profile_json,
+                      error ? error : profile_write_json(m, m->symbols, r->profile));
+    }
+    return status;
+}
+
+static int report(struct machine *m, enum machine_end end, const struct reports *reports)
+{
     int status = STATUS_POWER_OFF;
     switch (end) {
     case END_POWER_OFF:
@@ -117,26 +160,16 @@ static int report(struct machine *m, enum machine_end end, FILE *stats_file)
         status = complain(STATUS_FAILURE, m->end_message);
         break;
     }
-    if (c->stats)
-        stats_print(&m->stats, stderr);
-    int error = stats_file ? write_stats_file(&m->stats, stats_file) : 0;
-    if (error) {
-        fprintf(stderr, "ringdown: %s: %s\n", c->stats_json, strerror(-error));
-        status = status ? status : STATUS_FAILURE;
-    }
-    return status;
+    return write_reports(m, reports, status);
 }
 
 static int run(const struct machine_config *config)
 {
     char err[MESSAGE_SIZE];
     bool bad_input = false;
-    FILE *stats_file = NULL;
-    if (config->stats_json) {
-        stats_file = open_stats_file(config->stats_json, err, sizeof err);
-        if (!stats_file)
-            return complain(STATUS_USAGE, err);
-    }
+    struct reports reports;
+    if (!open_reports(config, &reports, err, sizeof err))
+        return complain(STATUS_USAGE, err);
     crash_prepare();
     atexit(console_restore_terminal);
     install_termination_handlers();
@@ -153,7 +186,7 @@ static int run(const struct machine_config *config)
     enum machine_end end = machine_run(m);
     atomic_store(&the_machine, NULL);
     console_restore_terminal();
-    int status = report(m, end, stats_file);
+    int status = report(m, end, &reports);
     machine_destroy(m);
     if (ended_by)
         die_by_signal(ended_by);
@@ -177,5 +210,6 @@ int cli_run(int argc, char **argv)
         break;
     }
     free((void *)config.modules);
+    free((void *)config.symbols);
     return status;
 }

@@ -22,6 +22,7 @@
 #include "runtime/interp.h"
 #include "runtime/lockstep.h"
 #include "runtime/platform.h"
+#include "runtime/profile.h"
 #include "runtime/sandbox.h"
 #include "runtime/signal.h"
 
@@ -133,6 +134,7 @@ void machine_idle(struct machine *m)
 {
     struct vcpu *v = m->vcpu;
     uint64_t start = host_ns();
+    m->activity = ACT_IDLE;
     m->stats.halts++;
     while (!atomic_load(&v->request))
         syscall(SYS_futex, &v->request, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0);
@@ -190,6 +192,7 @@ static bool take_interrupt(struct machine *m, struct vcpu *v)
 
 static void serve_request(struct machine *m, struct vcpu *v)
 {
+    m->activity = ACT_TIMERS;
     atomic_exchange(&v->request, 0);
     machine_poll(m);
     if (m->reset_pending && !atomic_load(&m->stop)) {
@@ -204,13 +207,16 @@ static void serve_request(struct machine *m, struct vcpu *v)
 static void run_slice(struct machine *m, struct vcpu *v)
 {
     if (_setjmp(v->fault_jmp)) {
+        m->activity = ACT_DELIVERY;
         exception_deliver(v);
         return;
     }
     if (atomic_load_explicit(&v->request, memory_order_relaxed))
         serve_request(m, v);
+    m->activity = ACT_DELIVERY;
     if (atomic_load_explicit(&m->stop, memory_order_relaxed) || take_interrupt(m, v))
         return;
+    m->activity = ACT_INTERPRETER;
     if (v->halted)
         machine_idle(m);
     else if (m->lockstep)
@@ -219,6 +225,17 @@ static void run_slice(struct machine *m, struct vcpu *v)
         bt_run(v);
     else
         interp_run(v);
+}
+
+static void leave(struct machine *m)
+{
+    struct exec *e = m->exec;
+    if (m->profile)
+        profile_stop(m->profile);
+    timer_delete(e->timer);
+    e->has_timer = false;
+    atomic_store(&e->tid, 0);
+    signals_leave(m);
 }
 
 /* The host's side of a run; undone by leave(). */
@@ -233,20 +250,16 @@ static int enter(struct machine *m)
         signals_leave(m);
         return error;
     }
+    error = m->profile ? profile_start(m->profile) : 0;
+    if (error) {
+        leave(m);
+        return error;
+    }
     atomic_store(&e->tid, (pid_t)syscall(SYS_gettid));
     if (m->config.timeout_ns)
         e->timeout_at = clock_now(m->clock) + m->config.timeout_ns;
     atomic_fetch_or(&m->vcpu->request, VCPU_REQ_EVENT); /* the first pass arms the timer */
     return 0;
-}
-
-static void leave(struct machine *m)
-{
-    struct exec *e = m->exec;
-    timer_delete(e->timer);
-    e->has_timer = false;
-    atomic_store(&e->tid, 0);
-    signals_leave(m);
 }
 
 /* Everything is open, mapped and created by now. */

@@ -6,10 +6,13 @@
 #include "runtime/bt.h"
 #include "runtime/exec.h"
 #include "runtime/fpu.h"
+#include "runtime/guest_symbols.h"
 #include "runtime/interp.h"
 #include "runtime/lockstep.h"
 #include "runtime/mmu.h"
+#include "runtime/perf_map.h"
 #include "runtime/platform.h"
+#include "runtime/profile.h"
 #include "runtime/system.h"
 
 #include <errno.h>
@@ -101,6 +104,30 @@ static bool create_vcpu(struct maker *k)
     return v->interp || fail(k, "cannot create the interpreter", 0);
 }
 
+/* Before the engine, which looks for them. */
+static bool create_observers(struct maker *k)
+{
+    struct machine *m = k->m;
+    int error = 0;
+    if (m->config.symbol_files) {
+        *k->bad_input = true;
+        m->symbols =
+            guest_symbols_create(m->config.symbols, m->config.symbol_files, k->err, k->err_size);
+        if (!m->symbols)
+            return false;
+        *k->bad_input = false;
+    }
+    if (m->config.profile || m->config.profile_json) {
+        m->profile = profile_create(m);
+        if (!m->profile)
+            return fail(k, "cannot create the profiler", 0);
+    }
+    if (!m->config.perf_map)
+        return true;
+    m->perf_map = perf_map_create(m, &error);
+    return m->perf_map || fail(k, "cannot write perf's map of names", error);
+}
+
 static bool create_engine(struct maker *k)
 {
     struct machine *m = k->m;
@@ -130,7 +157,7 @@ static bool create_parts(struct maker *k)
     if (!m->platform)
         return false;
     vcpu_reset(m->vcpu);
-    if (!create_engine(k))
+    if (!create_observers(k) || !create_engine(k))
         return false;
     if (machine_reset(m, k->err, k->err_size))
         return true;
@@ -175,6 +202,9 @@ void machine_destroy(struct machine *m)
     }
     if (m->cpu_model)
         cpu_model_destroy(m->cpu_model);
+    profile_destroy(m->profile);
+    perf_map_destroy(m->perf_map);
+    guest_symbols_destroy(m->symbols);
     phys_destroy(m->phys);
     if (m->clock)
         clock_destroy(m->clock);

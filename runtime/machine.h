@@ -5,6 +5,7 @@
 
 #include "ringdown/cpu.h"
 #include "devices/device.h"
+#include "runtime/activity.h"
 #include "runtime/phys.h"
 #include "runtime/stats.h"
 
@@ -26,7 +27,11 @@ struct machine_config {
     const char *cpu;     /* cpu_model_create() */
     uint64_t cache_size; /* bytes of translated code */
     bool stats;
-    const char *stats_json;        /* file, NULL */
+    const char *stats_json;     /* file, NULL */
+    bool profile, perf_map;     /* runtime/profile.h, perf_map.h */
+    const char *profile_json;   /* file, NULL */
+    const char *const *symbols; /* guest_symbols_create() */
+    size_t symbol_files;
     unsigned dump;                 /* DUMP_* */
     unsigned verify;               /* enum inspect_mode */
     uint64_t timeout_ns;           /* of host time, 0: none */
@@ -43,6 +48,9 @@ enum { DUMP_DECODE = 1, DUMP_BLOCKS = 2, DUMP_HOST = 4, DUMP_EXITS = 8 };
 enum machine_end { END_POWER_OFF, END_DEBUG_EXIT, END_SHUTDOWN, END_TIMEOUT, END_ERROR, END_QUIT };
 
 struct boot_file;
+struct profile;
+struct perf_map;
+struct guest_symbols;
 
 struct machine {
     struct machine_config config;
@@ -55,12 +63,17 @@ struct machine {
     struct lockstep *lockstep; /* NULL unless two engines run side by side, lockstep.h */
     struct exec *exec;         /* host side of the loop: kicks and the deadline timer, exec.c */
     struct stats stats;
-    _Atomic uint32_t stop;   /* enum machine_end + 1 once something asked for the end */
-    struct boot_file *files; /* images, open for a reset to load them again; boot.c */
-    bool rom_loaded;         /* the --bios image is in place */
-    bool reset_pending;      /* a device asked for a reset; the loop does it */
-    uint32_t end_value;      /* debug-exit code */
-    char end_message[256];   /* of END_ERROR */
+    struct profile *profile;   /* --profile, else NULL */
+    struct perf_map *perf_map; /* --perf-map, else NULL */
+    struct guest_symbols *symbols;
+    activity_word activity;     /* of the vCPU's thread */
+    volatile uint64_t fault_pc; /* during ACT_FAULT: where translated code was interrupted */
+    _Atomic uint32_t stop;      /* enum machine_end + 1 once something asked for the end */
+    struct boot_file *files;    /* images, open for a reset to load them again; boot.c */
+    bool rom_loaded;            /* the --bios image is in place */
+    bool reset_pending;         /* a device asked for a reset; the loop does it */
+    uint32_t end_value;         /* debug-exit code */
+    char end_message[256];      /* of END_ERROR */
 };
 
 /* NULL on error, with one line (no newline) in err that says what and where; *bad_input tells a

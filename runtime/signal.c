@@ -7,11 +7,13 @@
 #include "runtime/bt.h"
 #include "runtime/crash.h"
 #include "runtime/fpu.h"
+#include "runtime/profile.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 
 #define STACK_BYTES (256u << 10)
 
@@ -43,16 +45,39 @@ static void die(int signo)
     raise(signo);
 }
 
+/* True if it was translated code's. */
+static bool serve_fault(struct machine *m, int signo, siginfo_t *info, void *ucontext)
+{
+    uint8_t before = activity_begin(&m->activity, ACT_FAULT);
+    m->fault_pc = (uint64_t)((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP];
+    uint64_t began = m->profile ? profile_fault_begin(m->profile) : 0;
+    bool served = bt_host_fault(m->vcpu->bt, signo, info, ucontext);
+    if (m->profile && served)
+        profile_fault_end(m->profile, began);
+    m->activity = before;
+    return served;
+}
+
 static void on_fault(int signo, siginfo_t *info, void *ucontext)
 {
     struct machine *m = running;
-    if (m && m->vcpu->bt && bt_host_fault(m->vcpu->bt, signo, info, ucontext))
+    if (m && m->vcpu->bt && serve_fault(m, signo, info, ucontext))
         return;
     if (fpu_fix_signal(ucontext))
         return;
     if (m && signo == SIGBUS && info->si_code == BUS_ADRERR)
         crash_host_refused("no memory for the guest", -ENOMEM);
     die(signo);
+}
+
+uint64_t signals_kick_entry(void)
+{
+    return (uint64_t)on_kick;
+}
+
+uint64_t signals_fault_entry(void)
+{
+    return (uint64_t)on_fault;
 }
 
 static int install(int signo, void (*handler)(int, siginfo_t *, void *))

@@ -14,5 +14,8 @@
 int signals_enter(struct machine *m);
 /* Takes them back. */
 void signals_leave(struct machine *m);
+/* Where the host enters the handlers: a thread that is there has just been interrupted. */
+uint64_t signals_fault_entry(void);
+uint64_t signals_kick_entry(void);
 
 #endif

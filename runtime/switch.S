@@ -13,6 +13,7 @@
 
         .text
         .globl  bt_switch, bt_switch_committed, bt_switch_end, bt_exit_entry, bt_exit_indirect
+        .globl  bt_switch_return
         .type   bt_switch, @function
 bt_switch:
         .cfi_startproc
@@ -125,5 +126,6 @@ bt_exit_entry:
         .cfi_restore %rbp
         ret
         .cfi_endproc
+bt_switch_return:
         .size   bt_switch, .-bt_switch
         .section .note.GNU-stack, "", @progbits

@@ -1,37 +1,34 @@
 /* SPDX-License-Identifier: MIT */
-/* code_memory.c: one memfd, two mappings. */
+/* code_memory.c: one piece of shared memory, two mappings.
+ *
+ * It has no file, not even a memfd: perf asks its map of names only about executable mappings
+ * without one (runtime/perf_map.h). The second mapping is made by mremap(), which duplicates a
+ * shared mapping when the old size is 0. */
 #include "translator/code_memory.h"
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define PAGE 4096u
 
 int code_memory_create(struct code_memory *c, size_t size)
 {
     *c = (struct code_memory){.size = (size + PAGE - 1) & ~(size_t)(PAGE - 1)};
-    int fd = memfd_create("ringdown-code", MFD_CLOEXEC);
-    if (fd < 0)
+    void *rw = mmap(NULL, c->size, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (rw == MAP_FAILED)
         return -errno;
-    int error = 0;
-    if (ftruncate(fd, (off_t)c->size) < 0)
-        goto fail;
-    c->rw = mmap(NULL, c->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (c->rw == MAP_FAILED)
-        goto fail;
-    c->rx = mmap(NULL, c->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    if (c->rx == MAP_FAILED) {
-        error = -errno;
-        munmap(c->rw, c->size);
-        goto out;
+    void *rx = mremap(rw, 0, c->size, MREMAP_MAYMOVE);
+    if (rx == MAP_FAILED || mprotect(rx, c->size, PROT_READ | PROT_EXEC) < 0) {
+        int error = -errno;
+        if (rx != MAP_FAILED)
+            munmap(rx, c->size);
+        munmap(rw, c->size);
+        return error;
     }
-    goto out;
-fail:
-    error = -errno;
-out:
-    close(fd);
-    return error;
+    c->rw = rw;
+    c->rx = rx;
+    return 0;
 }
 
 void code_memory_destroy(struct code_memory *c)

@@ -56,6 +56,10 @@ for what in '' all decode, decode,x ,; do bad --dump run --kernel x --dump "$wha
 for where in '' x file: stdio:; do bad --serial run --kernel x --serial "$where"; done
 bad "$DIR/no/file" run --kernel x --serial "file:$DIR/no/file"
 bad "$DIR/no/file" run --kernel x --stats-json "$DIR/no/file"
+bad "$DIR/no/file" run --kernel x --profile-json "$DIR/no/file"
+bad "$DIR/none" run --kernel "$0" --symbols "$DIR/none"
+bad "$DIR" run --kernel "$0" --symbols "$DIR"
+bad 'nor a System.map' run --kernel "$0" --symbols "$0"
 for spec in x max,-nosuch max,+nosuch max,sse max, 686,-; do
     bad --cpu: run --kernel x --cpu "$spec"
 done
