@@ -85,7 +85,7 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
     struct cache_client client = {watch, unwatch, bt};
     bt->v = v;
     bt->mode_id = bt->returns[0].mode = bt->returns[1].mode = -1;
-    bt->last_id[0] = bt->last_id[1] = -1;
+    bt_modes_forget(bt);
     bt->views = views_create(v, error);
     if (bt->views)
         bt->cache = cache_create(cache_size, &client, error);
@@ -129,65 +129,40 @@ void bt_destroy(struct bt *bt)
 
 /* --- the switch --- */
 
-static void load_view(struct bt *bt)
-{
-    struct vcpu *v = bt->v;
-    v->hot.view = views_current(bt->views, v->cpl == 3);
-    if (v->hot.view == bt->gs_loaded)
-        return;
-    __asm__ volatile("wrgsbase %0" : : "r"(v->hot.view));
-    bt->gs_loaded = v->hot.view;
-}
-
-/* Each privilege has its stack of host return addresses, so that a system call leaves the user's
- * predictions in place. Addresses from before an invalidation, or from another mode, may not be
- * used. */
-static void load_return_stack(struct bt *bt)
-{
-    unsigned side = bt->v->cpl == 3;
-    uint64_t epoch = cache_epoch(bt->cache, side ? SPACE_USER : SPACE_SUPERVISOR);
-    if (side != bt->return_side) {
-        bt->returns[bt->return_side].sp = bt->v->hot.return_sp;
-        bt->v->hot.return_sp = bt->returns[side].sp;
-        bt->return_side = side;
-    }
-    struct return_state *r = &bt->returns[side];
-    if (r->epoch == epoch && r->mode == bt->mode_id)
-        return;
-    r->epoch = epoch;
-    r->mode = bt->mode_id;
-    bt->v->hot.return_sp = bt_stack_base(bt, side);
-}
-
 /* One entry in so many is timed, and stands for the others. */
 #define TIMED_EVERY 64u
 
-static void timed_switch(struct bt *bt, uint64_t host)
+/* The interrupt line moves only when devices run. */
+static void look_at_interrupt_line(struct bt *bt)
 {
-    if (++bt->switches % TIMED_EVERY) {
-        bt_switch(bt->v, host);
+    if (!bt->devices_ran)
         return;
-    }
-    uint64_t start = __rdtsc();
-    bt_switch(bt->v, host);
-    bt->ticks_translated += (__rdtsc() - start) * TIMED_EVERY;
+    bt->v->hot.irq_hint = machine_interrupt_line(bt->v->machine);
+    bt->devices_ran = false;
 }
 
-static void enter(struct bt *bt, uint64_t host)
+static void prepare_entry(struct bt *bt)
 {
     struct vcpu *v = bt->v;
-    load_view(bt);
-    load_return_stack(bt);
-    if (bt->devices_ran) {
-        v->hot.irq_hint = machine_interrupt_line(v->machine);
-        bt->devices_ran = false;
-    }
+    bt_load_view(bt);
+    bt_load_return_stack(bt);
+    look_at_interrupt_line(bt);
     v->hot.vif = v->eflags & EFL_IF;
     v->hot.vflags = v->eflags & ~(EFL_HOST | EFL_IF | EFL_RF);
     v->hot.host_flags = v->eflags & EFL_HOST;
     v->hot.jump_tag = (uint64_t)cache_jump_tag(bt->cache, (unsigned)bt->mode_id) << 32;
-    timed_switch(bt, host);
+    bt->inside = true;
+    if (++bt->switches % TIMED_EVERY == 0)
+        bt->entered_ticks = __rdtsc();
+}
+
+static void note_leaving(struct bt *bt)
+{
+    struct vcpu *v = bt->v;
+    bt->inside = false;
     v->eflags = (v->hot.host_flags & EFL_HOST) | v->hot.vif | v->hot.vflags | EFL_ONE;
+    if (bt->switches % TIMED_EVERY == 0)
+        bt->ticks_translated += (__rdtsc() - bt->entered_ticks) * TIMED_EVERY;
 }
 
 /* --- exits --- */
@@ -205,17 +180,13 @@ enum next {
     NEXT_LOOKUP, /* look at everything afresh */
 };
 
-/* Whether the loop has something to do before more guest code runs. The interrupt line moves only
- * when devices run. */
+/* Whether the loop has something to do before more guest code runs. */
 static bool must_return(struct bt *bt)
 {
     struct vcpu *v = bt->v;
     if (atomic_load_explicit(&v->request, memory_order_relaxed) || v->halted || v->shutdown)
         return true;
-    if (bt->devices_ran) {
-        v->hot.irq_hint = machine_interrupt_line(v->machine);
-        bt->devices_ran = false;
-    }
+    look_at_interrupt_line(bt);
     return (v->eflags & EFL_IF) && v->hot.irq_hint;
 }
 
@@ -355,6 +326,8 @@ static enum next exit_callout(struct bt *bt, const struct exit_record *x)
     int mode = bt->mode_id;
     uint32_t resume = x->host, next_eip = x->eip + (x->insn ? x->insn->length : 0);
     unsigned op = x->insn ? x->insn->op : (unsigned)OP_COUNT;
+    uint32_t eflags = v->eflags;
+    unsigned cpl = v->cpl;
     v->eip = x->eip;
     v->machine->stats.exit_callout++;
     if (bt->observed)
@@ -364,6 +337,7 @@ static enum next exit_callout(struct bt *bt, const struct exit_record *x)
     if (x->insn) {
         bt->devices_ran |= x->soft || runs_devices(op);
         interp_execute(v, x->insn);
+        bt_light_learn(bt, x->insn, eflags, cpl);
     } else {
         bt->devices_ran = true;
         interp_step(v);
@@ -418,6 +392,9 @@ static enum next serve(struct bt *bt)
         return exit_guest_fault(bt);
     case EXIT_ID_INDIRECT:
         return exit_indirect(bt);
+    case EXIT_ID_LOOKUP:
+        v->eip = v->hot.exit_eip;
+        return must_return(bt) ? NEXT_RETURN : NEXT_LOOKUP;
     default: {
         struct exit_record *x = cache_exit(bt->cache, v->hot.exit_id);
         return x->kind == EXIT_BRANCH ? exit_branch(bt, x) : exit_callout(bt, x);
@@ -446,24 +423,55 @@ static void note_recent(struct bt *bt, uint32_t eip)
 }
 
 /* Counts what is interpreted before it is executed, since it may raise. */
-static enum next turn(struct bt *bt, enum next next)
+static enum next find(struct bt *bt)
 {
     struct vcpu *v = bt->v;
-    if (next == NEXT_LOOKUP) {
-        if (atomic_load_explicit(&v->request, memory_order_relaxed))
-            return NEXT_RETURN;
-        v->count.retired++;
-        next = look_up(bt);
-        v->count.retired -= next == NEXT_ENTER;
-        return next;
-    }
-    note_recent(bt, v->eip);
-    enter(bt, bt->at);
-    return serve(bt);
+    if (atomic_load_explicit(&v->request, memory_order_relaxed))
+        return NEXT_RETURN;
+    v->count.retired++;
+    enum next next = look_up(bt);
+    v->count.retired -= next == NEXT_ENTER;
+    return next;
 }
 
-static void start_turns(struct bt *bt)
+static bool go_on(const struct bt *bt, enum next next)
 {
+    return next != NEXT_RETURN && !(bt->once && bt->v->count.retired);
+}
+
+/* Serves the exit that brought translated code here; then says where to enter it, 0: leave. */
+uint64_t bt_turn(struct vcpu *v)
+{
+    struct bt *bt = v->bt;
+    enum next next = (enum next)bt->next;
+    if (bt->inside) {
+        note_leaving(bt);
+        next = serve(bt);
+        if (!go_on(bt, next))
+            goto leave;
+    }
+    while (next == NEXT_LOOKUP) {
+        next = find(bt);
+        if (!go_on(bt, next))
+            goto leave;
+    }
+    if (next == NEXT_ENTER) {
+        note_recent(bt, v->eip);
+        prepare_entry(bt);
+        return bt->at;
+    }
+leave:
+    bt->next = next;
+    return 0;
+}
+
+static void start(struct bt *bt, bool afresh, bool once)
+{
+    bt->inside = false;
+    bt->once = once;
+    if (!afresh)
+        return;
+    bt->next = NEXT_LOOKUP;
     bt->devices_ran = true;
     bt->v->hot.exit_id = EXIT_ID_KICK; /* no exit is being served */
     bt->v->machine->activity = ACT_ENGINE;
@@ -472,23 +480,15 @@ static void start_turns(struct bt *bt)
 
 void bt_run(struct vcpu *v)
 {
-    enum next next = NEXT_LOOKUP;
-    start_turns(v->bt);
-    while (next != NEXT_RETURN)
-        next = turn(v->bt, next);
+    start(v->bt, true, false);
+    bt_loop(v);
 }
 
 bool bt_run_once(struct vcpu *v, bool first)
 {
-    struct bt *bt = v->bt;
-    enum next next = first ? NEXT_LOOKUP : (enum next)bt->next;
-    if (first)
-        start_turns(bt);
-    do
-        next = turn(bt, next);
-    while (!v->count.retired && next != NEXT_RETURN);
-    bt->next = next;
-    return next != NEXT_RETURN;
+    start(v->bt, first, true);
+    bt_loop(v);
+    return v->bt->next != NEXT_RETURN;
 }
 
 unsigned bt_recent(const struct bt *bt, uint32_t *eips, unsigned max)

@@ -19,38 +19,69 @@ static enum space space_of(const struct mode *m)
     return m->cpl == 3 ? SPACE_USER : SPACE_SUPERVISOR;
 }
 
+/* --- modes --- */
+
+static inline unsigned mode_slot(const struct mode *m, uint64_t words[3])
+{
+    __builtin_memcpy(words, m, sizeof(*m));
+    uint64_t mixed = words[0] ^ words[1] ^ words[2] << 7;
+    mixed ^= mixed >> 32;
+    return (unsigned)(mixed * 0x9e3779b97f4a7c15ull >> (64 - KNOWN_MODE_BITS));
+}
+
+static int mode_known(const struct bt *bt, const struct mode *m)
+{
+    uint64_t a[3], b[3];
+    const struct known_mode *k = &bt->known_modes[mode_slot(m, a)];
+    __builtin_memcpy(b, &k->mode, sizeof(b));
+    return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] ? k->id : -1;
+}
+
+static void mode_remember(struct bt *bt)
+{
+    uint64_t words[3];
+    bt->known_modes[mode_slot(&bt->mode, words)] =
+        (struct known_mode){.mode = bt->mode, .id = bt->mode_id};
+}
+
+void bt_modes_forget(struct bt *bt)
+{
+    for (unsigned n = 0; n < KNOWN_MODES; n++)
+        bt->known_modes[n].id = -1;
+    bt_light_forget_modes(bt);
+}
+
+static void flush_tables(struct bt *bt)
+{
+    cache_flush(bt->cache);
+    bt_modes_forget(bt);
+    bt_soft_reset(bt);
+}
+
 static void intern_mode(struct bt *bt)
 {
     bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
     if (bt->mode_id < 0) {
-        cache_flush(bt->cache);
-        bt->last_id[0] = bt->last_id[1] = -1;
-        bt_soft_reset(bt);
+        flush_tables(bt);
         bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
     }
-    unsigned side = bt->mode.cpl == 3;
-    bt->last[side] = bt->mode;
-    bt->last_id[side] = bt->mode_id;
+    mode_remember(bt);
 }
 
 /* Recomputes the mode after the interpreter has run. False if code is not translated in it. */
 bool bt_update_mode(struct bt *bt)
 {
-    unsigned side = bt->v->cpl == 3;
     if (!mode_from_vcpu(bt->v, &bt->mode))
         return false;
-    if (bt->last_id[side] >= 0 && !memcmp(&bt->mode, &bt->last[side], sizeof(bt->mode)))
-        bt->mode_id = bt->last_id[side];
-    else
+    bt->mode_id = mode_known(bt, &bt->mode);
+    if (bt->mode_id < 0)
         intern_mode(bt);
     return true;
 }
 
 static void flush(struct bt *bt)
 {
-    cache_flush(bt->cache);
-    bt->last_id[0] = bt->last_id[1] = -1;
-    bt_soft_reset(bt);
+    flush_tables(bt);
     intern_mode(bt);
 }
 

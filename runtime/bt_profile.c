@@ -10,7 +10,7 @@
 
 static bool in_switch(uint64_t pc)
 {
-    return pc >= (uint64_t)bt_switch && pc < (uint64_t)bt_switch_return;
+    return pc >= (uint64_t)bt_loop && pc < (uint64_t)bt_switch_return;
 }
 
 /* The instruction whose code covers a host address of a block: the last that starts before it. */
@@ -72,7 +72,7 @@ void bt_place_of_exit(struct bt *bt, struct profile_place *place)
         place->activity = ACT_LOOKUP;
         return;
     }
-    const struct exit_record *x = id == EXIT_ID_INDIRECT ? NULL : cache_exit(bt->cache, id);
+    const struct exit_record *x = id >= EXIT_ID_SPECIAL ? NULL : cache_exit(bt->cache, id);
     place->activity = ACT_LOOKUP;
     if (!x || x->kind != EXIT_CALLOUT)
         return;

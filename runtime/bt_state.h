@@ -26,19 +26,52 @@ struct soft_site {
     uint64_t since; /* guest time at which counting began */
 };
 
+/* Modes by a hash of their contents, and their ids. */
+#define KNOWN_MODE_BITS 6
+#define KNOWN_MODES     (1u << KNOWN_MODE_BITS)
+struct known_mode {
+    struct mode mode;
+    int id; /* -1: free */
+};
+
+/* What loading a selector has come to, see bt_light.c. */
+#define LIGHT_SEGMENTS 64u
+struct light_segment {
+    uint64_t raw; /* the descriptor; 0 for a null selector */
+    struct segment segment;
+    uint16_t sel; /* as it was loaded */
+    uint8_t kind, seg_class;
+    bool valid;
+};
+/* A change of mode, and the mode that it leads to. */
+#define LIGHT_STEP_BITS 6
+struct light_step {
+    uint32_t key; /* UINT32_MAX: free */
+    int id;
+};
+/* The gate that the last INT n from CPL 3 to CPL 0 went through. */
+struct light_gate {
+    uint64_t raw;
+    bool valid;
+};
+
 struct bt {
     struct vcpu *v;
     struct cache *cache;
     struct translator *translator;
     struct views *views;
-    struct mode mode;    /* of the last dispatch */
-    int mode_id;         /* -1: not interned since the last flush */
-    struct mode last[2]; /* the last mode of each privilege, and its id (-1: none) */
-    int last_id[2];
+    struct mode mode; /* of the last dispatch */
+    int mode_id;      /* -1: not interned since the last flush */
+    struct known_mode known_modes[KNOWN_MODES];
     uint64_t at;      /* host address to enter next */
-    int next;         /* of bt_run_once(): how it goes on */
+    int next;         /* how bt_turn() goes on */
+    bool inside;      /* translated code has been entered: there will be an exit to serve */
+    bool once;        /* leave as soon as something has retired: bt_run_once() */
     bool devices_ran; /* the interrupt line may have moved since hot.irq_hint was read */
-    uint64_t gs_loaded, switches;
+    uint64_t gs_loaded, switches, entered_ticks;
+    struct light_segment light_segments[LIGHT_SEGMENTS];
+    struct light_gate light_gate;
+    struct light_step light_steps[1u << LIGHT_STEP_BITS];
     struct return_state {
         uint64_t sp, epoch; /* cache epoch in which sp was last good */
         int mode;
@@ -70,17 +103,33 @@ struct bt {
 #define EXIT_ID_INDIRECT 0xffffffffu
 #define EXIT_ID_FAULT    0xfffffffeu /* at hot.exit_eip; the interpreter executes the instruction */
 #define EXIT_ID_GUEST    0xfffffffcu /* guest page fault of the instruction at hot.exit_eip */
-#define EXIT_ID_KICK     EXIT_ID_STOP /* before the instruction at hot.exit_eip */
+#define EXIT_ID_LOOKUP   0xfffffffbu /* of bt_light(): goes on at hot.exit_eip, in whatever mode */
+#define EXIT_ID_KICK     EXIT_ID_STOP   /* before the instruction at hot.exit_eip */
+#define EXIT_ID_SPECIAL  EXIT_ID_LOOKUP /* from here on */
 
 /* switch.S */
-void bt_switch(struct vcpu *v, uint64_t host);
+void bt_loop(struct vcpu *v);
 extern const char bt_switch_committed[], bt_switch_end[];
 extern const char bt_exit_entry[], bt_exit_indirect[], bt_switch_return[];
+
+/* bt.c, for switch.S */
+uint64_t bt_turn(struct vcpu *v);
+
+/* bt_light.c: serves an exit while the guest's xmm registers are live; where to go on, or 0 to have
+ * bt_turn() serve hot.exit_id. */
+uint64_t bt_light(struct vcpu *v, uint32_t id);
+/* After an instruction has been executed the long way, with EFLAGS and CPL from before it. */
+void bt_light_learn(struct bt *bt, const struct insn *i, uint32_t eflags, unsigned cpl);
+/* Mode ids are about to be given out afresh. */
+void bt_light_forget_modes(struct bt *bt);
+void bt_load_view(struct bt *bt);
+void bt_load_return_stack(struct bt *bt);
 
 /* bt_lookup.c: where to enter for EIP, translating if need be; block NULL if the interpreter has to
  * execute the instruction. Raises. */
 struct entry bt_lookup(struct bt *bt, uint32_t eip);
 bool bt_update_mode(struct bt *bt);
+void bt_modes_forget(struct bt *bt);
 void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg);
 void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size);
 

@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* switch.S: the world switch between the monitor and translated code (docs/registers.md).
  *
- *   void bt_switch(struct vcpu *v, uint64_t host)
+ *   void bt_loop(struct vcpu *v)
  *
- * saves the monitor's callee-saved registers, loads the guest's from *v, and jumps to `host`.
- * Translated code comes back through bt_exit_entry with an exit id in r8d, or through
- * bt_exit_indirect with a target EIP in r8d; then bt_switch returns.
+ * asks bt_turn() where to enter, loads the guest's registers from *v and jumps there. Translated
+ * code comes back through bt_exit_entry with an exit id in r8d, or through bt_exit_indirect with a
+ * target EIP in r8d. Then bt_light() is asked first, with the guest's xmm registers in place; what
+ * it does not serve goes to the next bt_turn(). bt_loop returns when bt_turn() says 0.
+ *
+ * Guest code is entered and left by jumps, and all of the monitor's calls return before it goes on:
+ * so the host's prediction of returns stays that of the guest.
  *
  * A kick signal that comes after the check for requests but before translated code runs is noticed
  * because the handler sees a PC in [bt_switch_committed, bt_switch_end). */
 #include "runtime/switch_offsets.h"
 
         .text
-        .globl  bt_switch, bt_switch_committed, bt_switch_end, bt_exit_entry, bt_exit_indirect
+        .globl  bt_loop, bt_switch_committed, bt_switch_end, bt_exit_entry, bt_exit_indirect
         .globl  bt_switch_return
-        .type   bt_switch, @function
-bt_switch:
+        .type   bt_loop, @function
+bt_loop:
         .cfi_startproc
         pushq   %rbp
         .cfi_adjust_cfa_offset 8
@@ -35,9 +39,15 @@ bt_switch:
         pushq   %r15
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset %r15, 0
+        subq    $8, %rsp
+        .cfi_adjust_cfa_offset 8
         movq    %rdi, %r15
-        movq    %rsi, %r11
         movq    %rsp, VCPU_MONITOR_RSP(%r15)
+.Lturn:
+        movq    %r15, %rdi
+        call    bt_turn
+        testq   %rax, %rax
+        jz      .Lleave
         movups  VCPU_XMM+0x00(%r15), %xmm0
         movups  VCPU_XMM+0x10(%r15), %xmm1
         movups  VCPU_XMM+0x20(%r15), %xmm2
@@ -46,6 +56,8 @@ bt_switch:
         movups  VCPU_XMM+0x50(%r15), %xmm5
         movups  VCPU_XMM+0x60(%r15), %xmm6
         movups  VCPU_XMM+0x70(%r15), %xmm7
+.Lenter:
+        movq    %rax, %r11
         cmpl    $0, VCPU_REQUEST(%r15)
 bt_switch_committed:
         jne     .Lrequested
@@ -75,7 +87,7 @@ bt_switch_committed:
         movl    VCPU_EIP(%r15), %eax
         movl    %eax, VCPU_EXIT_EIP(%r15)
         movl    $0xfffffffd, VCPU_EXIT_ID(%r15)
-        jmp     .Lleave
+        jmp     .Lheavy
 bt_switch_end:
 
 bt_exit_indirect:
@@ -97,6 +109,12 @@ bt_exit_entry:
         movq    VCPU_MONITOR_RSP(%r15), %rsp
         movq    %rax, VCPU_HOST_FLAGS(%r15)
         cld
+        movq    %r15, %rdi
+        movl    %r8d, %esi
+        call    bt_light
+        testq   %rax, %rax
+        jnz     .Lenter
+.Lheavy:
         movups  %xmm0, VCPU_XMM+0x00(%r15)
         movups  %xmm1, VCPU_XMM+0x10(%r15)
         movups  %xmm2, VCPU_XMM+0x20(%r15)
@@ -105,7 +123,10 @@ bt_exit_entry:
         movups  %xmm5, VCPU_XMM+0x50(%r15)
         movups  %xmm6, VCPU_XMM+0x60(%r15)
         movups  %xmm7, VCPU_XMM+0x70(%r15)
+        jmp     .Lturn
 .Lleave:
+        addq    $8, %rsp
+        .cfi_adjust_cfa_offset -8
         popq    %r15
         .cfi_adjust_cfa_offset -8
         .cfi_restore %r15
@@ -127,5 +148,5 @@ bt_exit_entry:
         ret
         .cfi_endproc
 bt_switch_return:
-        .size   bt_switch, .-bt_switch
+        .size   bt_loop, .-bt_loop
         .section .note.GNU-stack, "", @progbits

@@ -214,13 +214,24 @@ uint64_t cache_generation(const struct cache *c, enum space space)
     return c->generation[space];
 }
 
+/* Called while the guest's xmm registers are live: no memcmp(). */
+int cache_mode_find(const struct cache *c, const struct mode *m)
+{
+    uint64_t want[3], have[3];
+    __builtin_memcpy(want, m, sizeof(want));
+    for (unsigned i = 0; i < c->mode_count; i++) {
+        __builtin_memcpy(have, &c->modes[i], sizeof(have));
+        if (want[0] == have[0] && want[1] == have[1] && want[2] == have[2])
+            return (int)i;
+    }
+    return -1;
+}
+
 int cache_mode_id(struct cache *c, const struct mode *m)
 {
-    for (unsigned i = 0; i < c->mode_count; i++)
-        if (!memcmp(&c->modes[i], m, sizeof(*m)))
-            return (int)i;
-    if (c->mode_count == MODE_MAX)
-        return -1;
+    int known = cache_mode_find(c, m);
+    if (known >= 0 || c->mode_count == MODE_MAX)
+        return known;
     c->modes[c->mode_count] = *m;
     return (int)c->mode_count++;
 }

@@ -76,6 +76,7 @@ uint64_t cache_generation(const struct cache *c, enum space space);
 
 /* Interned modes. The id stays valid until the next flush; -1 when there is no room: flush. */
 int cache_mode_id(struct cache *c, const struct mode *m);
+int cache_mode_find(const struct cache *c, const struct mode *m); /* -1: not interned */
 const struct mode *cache_mode(const struct cache *c, unsigned id);
 
 /* Pages. cache_page_activate() makes (la, gfn) the active page of its space. NULL: no memory,

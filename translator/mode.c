@@ -7,7 +7,7 @@
 #define DATA_WRITABLE (SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_WRITE)
 #define DATA_MASK     (DATA_WRITABLE | SEG_ATTR_CODE | SEG_ATTR_DOWN | SEG_ATTR_NULL)
 
-static uint8_t classify_segment(const struct segment *s)
+uint8_t mode_classify_segment(const struct segment *s)
 {
     if ((s->attr & DATA_MASK) != DATA_WRITABLE)
         return SEGC_CHECKED;
@@ -26,7 +26,7 @@ bool mode_from_vcpu(const struct vcpu *v, struct mode *out)
     out->cs_base = v->seg[SEG_CS].base;
     out->cs_limit = v->seg[SEG_CS].limit;
     for (unsigned i = 0; i < 6; i++)
-        out->seg_class[i] = i == SEG_CS ? SEGC_CHECKED : classify_segment(&v->seg[i]);
+        out->seg_class[i] = i == SEG_CS ? SEGC_CHECKED : mode_classify_segment(&v->seg[i]);
     const struct segment *cs = &v->seg[SEG_CS];
     if (cs->base == 0 && cs->limit == UINT32_MAX && (cs->attr & SEG_ATTR_READ))
         out->seg_class[SEG_CS] = SEGC_FLAT; /* for reads; writes go to the interpreter */

@@ -24,8 +24,12 @@ struct mode {
     bool fpu_traps;  /* CR0.EM or TS: x87, MMX and SSE leave for the interpreter */
     bool sse_off;    /* CR4.OSFXSR clear */
     bool tsc_traps;  /* CR4.TSD at CPL 3 */
-    bool pad[2];
+    uint8_t pad[5];  /* zero; the whole is compared as three words */
 };
+_Static_assert(sizeof(struct mode) == 24, "three words");
+
+/* The enum seg_class of a data segment. */
+uint8_t mode_classify_segment(const struct segment *s);
 
 /* False if code in this state is not translated (16-bit code or stack, v86, real mode, alignment
  * checks on): the interpreter runs it. */
