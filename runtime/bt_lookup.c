@@ -218,6 +218,7 @@ void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg)
         break;
     case TLB_INVLPG:
         views_invlpg(bt->views, arg);
+        bt_soft_invlpg(bt, arg);
         verify_page(bt, arg);
         break;
     case TLB_PROTECT:

@@ -88,6 +88,13 @@ static bool missed_before(struct bt *bt, uint32_t la)
     return before;
 }
 
+/* The next miss of the page is the guest's own doing and says nothing about the TLB's size: a kernel
+ * that maps one page after the other at the same address misses each. */
+void bt_soft_invlpg(struct bt *bt, uint32_t la)
+{
+    bt->missed[la >> 12 & (SOFT_MISSED - 1)] = UINT64_MAX;
+}
+
 /* A probe of the instruction at `eip` has missed for data at `la`; UINT32_MAX: on a page that no
  * view can hold. */
 void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip, uint32_t la)

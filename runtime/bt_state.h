@@ -137,6 +137,7 @@ void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size)
 void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip);
 void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip, uint32_t la);
 void bt_soft_review(struct bt *bt);
+void bt_soft_invlpg(struct bt *bt, uint32_t la);
 void bt_soft_reset(struct bt *bt);
 
 /* bt_stack.c: the stacks of host return addresses, one a privilege. */
