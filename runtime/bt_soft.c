@@ -16,6 +16,7 @@
 #define SOFT_WINDOW  10000000ull /* ns */
 #define PROBATION    20000000ull /* ns */
 #define RELAPSES_MAX 8u
+#define PATIENCE_MAX 2u /* a translation costs what a few faults do */
 #define REPEATS      16u
 
 static uint64_t now(struct bt *bt)
@@ -47,7 +48,8 @@ void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip)
         s->since = time;
         s->count = 0;
     }
-    if (++s->count < SOFT_FAULTS << s->relapses || bt->soft_count == SOFT_LIST)
+    unsigned patience = s->relapses < PATIENCE_MAX ? s->relapses : PATIENCE_MAX;
+    if (++s->count < SOFT_FAULTS << patience || bt->soft_count == SOFT_LIST)
         return;
     s->soft = true;
     s->count = 0;
@@ -88,8 +90,8 @@ static bool missed_before(struct bt *bt, uint32_t la)
     return before;
 }
 
-/* The next miss of the page is the guest's own doing and says nothing about the TLB's size: a kernel
- * that maps one page after the other at the same address misses each. */
+/* The next miss of the page is the guest's own doing and says nothing about the TLB's size: a
+ * kernel that maps one page after the other at the same address misses each. */
 void bt_soft_invlpg(struct bt *bt, uint32_t la)
 {
     bt->missed[la >> 12 & (SOFT_MISSED - 1)] = UINT64_MAX;
