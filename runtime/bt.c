@@ -465,6 +465,9 @@ leave:
     return 0;
 }
 
+/* The loop starts afresh after each interrupt. */
+#define STARTS_A_SETTLING 16u
+
 static void start(struct bt *bt, bool afresh, bool once)
 {
     bt->inside = false;
@@ -476,6 +479,8 @@ static void start(struct bt *bt, bool afresh, bool once)
     bt->v->hot.exit_id = EXIT_ID_KICK; /* no exit is being served */
     bt->v->machine->activity = ACT_ENGINE;
     bt_soft_review(bt);
+    if (++bt->starts % STARTS_A_SETTLING == 0)
+        cache_pages_settle(bt->cache);
 }
 
 void bt_run(struct vcpu *v)

@@ -23,9 +23,11 @@ static greg_t *regs_of(void *ucontext)
     return ((ucontext_t *)ucontext)->uc_mcontext.gregs;
 }
 
-static void leave(struct bt *bt, greg_t *regs, uint32_t id, uint32_t eip)
+static void leave(struct bt *bt, greg_t *regs, uint32_t id, const struct block *b,
+                  const struct insn_mark *m)
 {
-    bt->v->hot.exit_eip = eip;
+    bt->v->hot.exit_eip = b->eip + m->guest;
+    regs[REG_R12] = (uint32_t)regs[REG_R12] + (uint32_t)m->esp;
     regs[REG_R8] = id;
     regs[REG_RIP] = (greg_t)bt_exit_entry;
     regs[REG_EFL] &= ~(greg_t)EFL_TF;
@@ -70,7 +72,7 @@ static void leave_or_step(struct bt *bt, greg_t *regs)
         if (m && m->host == offset - b->host && (m->flags == 0 || (m->flags & MARK_RESTART))) {
             if (m->flags & MARK_RESTART)
                 bt->v->count.retired--;
-            leave(bt, regs, EXIT_ID_KICK, b->eip + m->guest);
+            leave(bt, regs, EXIT_ID_KICK, b, m);
             return;
         }
     }
@@ -83,7 +85,8 @@ void bt_kicked(struct bt *bt, void *ucontext)
 }
 
 /* The block and the guest instruction of an interrupted PC; NULL if it is no instruction's. */
-static struct block *instruction_at(struct bt *bt, const greg_t *regs, uint32_t *eip)
+static struct block *instruction_at(struct bt *bt, const greg_t *regs,
+                                    const struct insn_mark **mark)
 {
     uint64_t pc = (uint64_t)regs[REG_RIP];
     struct block *b = cache_block_at(bt->cache, pc);
@@ -91,20 +94,20 @@ static struct block *instruction_at(struct bt *bt, const greg_t *regs, uint32_t 
         return NULL;
     uint32_t offset = (uint32_t)(pc - (uint64_t)cache_code(bt->cache)->rx) - b->host;
     const struct insn_mark *m = mark_at(bt, b, offset);
-    *eip = m ? b->eip + m->guest : 0;
+    *mark = m;
     return m ? b : NULL;
 }
 
 /* Leaves with the guest instruction at the interrupted PC not executed. */
 static bool leave_before(struct bt *bt, greg_t *regs, uint32_t id)
 {
-    uint32_t eip;
-    bt->faulted = instruction_at(bt, regs, &eip);
+    const struct insn_mark *m;
+    bt->faulted = instruction_at(bt, regs, &m);
     if (!bt->faulted)
         return false;
     if (id == EXIT_ID_KICK)
         bt->v->count.retired--;
-    leave(bt, regs, id, eip);
+    leave(bt, regs, id, bt->faulted, m);
     return true;
 }
 
@@ -118,10 +121,10 @@ static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
     if (!in_cache(bt, (uint64_t)regs[REG_RIP]))
         return false;
     bool write = regs[REG_ERR] & PF_ERROR_WRITE;
-    uint32_t eip;
-    struct block *b = instruction_at(bt, regs, &eip);
+    const struct insn_mark *m;
+    struct block *b = instruction_at(bt, regs, &m);
     if (b)
-        bt_soft_fault(bt, b, eip);
+        bt_soft_fault(bt, b, b->eip + m->guest);
     if (bt->softened) /* before the page tables show an access that has not been made yet */
         return leave_before(bt, regs, EXIT_ID_KICK);
     switch (views_handle_fault(bt->views, hva, write, &bt->guest_fault)) {

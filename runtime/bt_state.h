@@ -68,7 +68,7 @@ struct bt {
     bool inside;      /* translated code has been entered: there will be an exit to serve */
     bool once;        /* leave as soon as something has retired: bt_run_once() */
     bool devices_ran; /* the interrupt line may have moved since hot.irq_hint was read */
-    uint64_t gs_loaded, switches, entered_ticks;
+    uint64_t gs_loaded, switches, entered_ticks, starts;
     struct light_segment light_segments[LIGHT_SEGMENTS];
     struct light_gate light_gate;
     struct light_step light_steps[1u << LIGHT_STEP_BITS];

@@ -27,6 +27,8 @@ struct code_page {
     uint8_t space;
     bool active;
     bool global;             /* mapped by a global page: survives CR3 loads */
+    uint8_t departures;      /* how often it has become inactive lately, see cache.c */
+    uint64_t since;          /* time stamp of its becoming active */
     uint32_t foreign_writes; /* writes to the page that met no block */
     struct block *blocks;    /* that start here, by block.page_next */
     struct block *spilled;   /* whose second page this is, by block.page2_next */
@@ -55,6 +57,7 @@ struct exit_record {
     uint8_t kind;
     bool linked;
     bool soft;         /* callout: of an instruction translated as soft */
+    bool gated;        /* linked by way of a gate */
     bool is_call;      /* the branch is a host call */
     uint32_t eip;      /* branch: target; callout: the instruction's own address */
     uint32_t host;     /* branch: offset of the rel32; callout: offset to resume at */
@@ -70,6 +73,7 @@ struct insn_mark {
     uint16_t host;
     uint16_t guest : 12; /* bytes from the block's start */
     uint16_t flags : 4;
+    int16_t esp; /* what the host's register lacks to the guest's ESP; not 0: no entry here */
 };
 enum {
     MARK_INSIDE = 1,  /* not the start of an instruction: no interrupt here */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <x86intrin.h>
 
 #define BLOCK_HASH_BITS 16
 #define PAGE_HASH_BITS  12
@@ -343,14 +344,20 @@ const struct gate *cache_gate_at(const struct cache *c, uint64_t host_pc)
     return NULL;
 }
 
-/* Where code of `from` (NULL: anyone) has to go to get to an entry; 0 when there is no room. */
-static uint32_t way_to(struct cache *c, const struct code_page *from, uint32_t eip, struct entry to)
+/* User code that leaves the address space so often is linked by gates; what has then stayed for
+ * SETTLED ticks of the time-stamp counter (tens of ms) is linked directly again. */
+#define GATE_AFTER 4u
+#define SETTLED    (1ull << 26)
+
+static bool departs(const struct code_page *p)
 {
-    const struct block *b = to.block;
-    if (b->page->space != SPACE_USER || (from == b->page && !b->page2))
-        return to.host;
-    const struct gate *g = gate_to(c, eip, to);
-    return g ? g->host : 0;
+    return p && p->departures >= GATE_AFTER;
+}
+
+/* Whether code of another page needs a gate to get into a block. */
+static bool needs_gate(const struct block *b)
+{
+    return b->page->space == SPACE_USER && (departs(b->page) || departs(b->page2));
 }
 
 void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to)
@@ -371,10 +378,16 @@ static void set_branch(struct cache *c, struct exit_record *x, uint32_t target)
 void cache_link(struct cache *c, struct exit_record *x, struct entry entry)
 {
     struct block *to = entry.block;
-    uint32_t host =
-        x->linked || x->kind != EXIT_BRANCH ? 0 : way_to(c, x->from->page, x->eip, entry);
-    if (!host)
+    uint32_t host = entry.host;
+    if (x->linked || x->kind != EXIT_BRANCH)
         return;
+    x->gated = (x->from->page != to->page || to->page2) && needs_gate(to);
+    if (x->gated) {
+        const struct gate *g = gate_to(c, x->eip, entry);
+        if (!g)
+            return;
+        host = g->host;
+    }
     x->linked = true;
     x->to = to;
     x->prev = NULL;
@@ -405,10 +418,26 @@ static void unlink_incoming(struct cache *c, struct block *b, bool keep_local)
 {
     for (struct exit_record *x = b->incoming, *next; x; x = next) {
         next = x->next;
-        if (!keep_local || x->from->page != b->page)
+        if (!keep_local || (x->from->page != b->page && !x->gated))
             unlink_exit(c, x);
     }
-    jump_remove(c, b);
+}
+
+static void unlink_gated(struct cache *c, struct block *b)
+{
+    for (struct exit_record *x = b->incoming, *next; x; x = next) {
+        next = x->next;
+        if (x->gated)
+            unlink_exit(c, x);
+    }
+}
+
+/* Nobody may enter a block whose page is not active now. */
+static void shut_out(struct cache *c, struct block *b, bool keep_local)
+{
+    unlink_incoming(c, b, keep_local);
+    if (b->page->space == SPACE_SUPERVISOR)
+        jump_remove(c, b);
 }
 
 /* --- pages --- */
@@ -468,6 +497,7 @@ struct code_page *cache_page_activate(struct cache *c, enum space space, uint32_
     if (!p)
         return NULL;
     p->active = true;
+    p->since = __rdtsc();
     c->generation[space]++;
     c->inactive[p->flag] = 0;
     p->global = global;
@@ -487,17 +517,31 @@ void cache_page_deactivate(struct cache *c, struct code_page *p)
     p->active = false;
     c->inactive[p->flag] = 1;
     c->epoch[p->space]++;
-    if (p->space == SPACE_USER) { /* its gates are shut */
-        if (++c->user_deactivations >> (32 - MODE_BITS)) {
-            c->user_deactivations = 0;
-            jump_cache_clear(c);
-        }
-        return;
+    /* The jump cache's entries: a user's die by their tag, the supervisor's one by one. */
+    if (p->space == SPACE_USER && ++c->user_deactivations >> (32 - MODE_BITS)) {
+        c->user_deactivations = 0;
+        jump_cache_clear(c);
     }
+    if (departs(p))
+        return; /* its gates are shut */
+    p->departures += p->space == SPACE_USER;
     for (struct block *b = p->blocks; b; b = b->page_next)
-        unlink_incoming(c, b, true);
+        shut_out(c, b, true);
     for (struct block *b = p->spilled; b; b = b->page2_next)
-        unlink_incoming(c, b, false);
+        shut_out(c, b, false);
+}
+
+void cache_pages_settle(struct cache *c)
+{
+    uint64_t now = __rdtsc();
+    for (uint32_t i = 0; i < c->active_count[SPACE_USER]; i++) {
+        struct code_page *p = c->active_list[SPACE_USER][i];
+        if (!departs(p) || now - p->since < SETTLED)
+            continue;
+        p->departures = GATE_AFTER - 1;
+        for (struct block *b = p->blocks; b; b = b->page_next)
+            unlink_gated(c, b);
+    }
 }
 
 void cache_pages_verify(struct cache *c, enum space space, bool globals_too,
@@ -525,7 +569,7 @@ struct entry cache_entry_in(const struct cache *c, struct block *b, uint32_t eip
     uint32_t guest = eip - b->eip;
     if (guest < b->guest_bytes)
         for (uint32_t n = 0; n < b->mark_count && marks[n].guest <= guest; n++)
-            if (marks[n].guest == guest && !(marks[n].flags & MARK_INSIDE))
+            if (marks[n].guest == guest && !(marks[n].flags & MARK_INSIDE) && !marks[n].esp)
                 return (struct entry){b, b->host + marks[n].host};
     return (struct entry){0};
 }
@@ -704,6 +748,7 @@ static void list_remove_hash(struct block **list, struct block *b)
 static void block_drop(struct cache *c, struct block *b)
 {
     unlink_incoming(c, b, false);
+    jump_remove(c, b);
     for (uint32_t i = 0; i < b->exit_count; i++) {
         struct exit_record *x = cache_exit(c, b->exits + i);
         if (x->linked)

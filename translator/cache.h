@@ -85,6 +85,8 @@ struct code_page *cache_page_active(struct cache *c, enum space space, uint32_t 
 struct code_page *cache_page_activate(struct cache *c, enum space space, uint32_t la, uint32_t gfn,
                                       bool global);
 void cache_page_deactivate(struct cache *c, struct code_page *p);
+/* Gives pages that have stayed active for long direct links again; to be called now and then. */
+void cache_pages_settle(struct cache *c);
 /* Calls `still` for each active page of a space; those for which it says false are deactivated. */
 void cache_pages_verify(struct cache *c, enum space space, bool globals_too,
                         bool (*still)(void *opaque, const struct code_page *p), void *opaque);

@@ -18,7 +18,7 @@ static uint32_t entries_of(struct cache *c, const struct block *b, uint32_t *ent
     if (b->mark_count + b->exit_count > ENTRIES_MAX)
         return UINT32_MAX;
     for (uint32_t i = 0; i < b->mark_count; i++)
-        if (!(marks[i].flags & MARK_INSIDE))
+        if (!(marks[i].flags & MARK_INSIDE) && !marks[i].esp)
             entries[count++] = marks[i].host;
     for (uint32_t i = 0; i < b->exit_count; i++) {
         const struct exit_record *x = cache_exit(c, b->exits + i);
@@ -44,7 +44,7 @@ static bool is_start(const struct surroundings *s, uint64_t host)
     const struct insn_mark *marks = cache_marks(c, b);
     uint64_t offset = host - (uint64_t)cache_code(c)->rx - b->host;
     for (uint32_t i = 0; i < b->mark_count; i++)
-        if (marks[i].host == offset && !(marks[i].flags & MARK_INSIDE))
+        if (marks[i].host == offset && !(marks[i].flags & MARK_INSIDE) && !marks[i].esp)
             return true;
     return false;
 }

@@ -124,12 +124,16 @@ bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, stru
         .scale = i->mem_scale,
         .disp = (int32_t)((uint32_t)i->disp + (uint32_t)extra),
     };
+    if (i->mem_base == R_ESP)
+        m->disp = (int32_t)((uint32_t)m->disp + (uint32_t)l->pending);
     return through_segment(l, i->mem_seg, insn_writes_memory(i), checked_size(i), m);
 }
 
 bool lower_stack_operand(struct lowering *l, unsigned base, int32_t disp, struct mem *m)
 {
     *m = (struct mem){.base = (uint8_t)base, .index = H_NONE, .disp = disp};
+    if (base == H_ESP)
+        m->disp += l->pending;
     return through_segment(l, SEG_SS, true, 4, m);
 }
 

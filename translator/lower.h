@@ -40,6 +40,7 @@ struct lowering {
     bool last;                            /* it is the last of the block */
     bool soft;                            /* it keeps causing host faults: see lower_soft.c */
     bool counted;                         /* code that counts instructions: see lower_count.c */
+    int32_t pending;                      /* of ESP: see lower_esp.c */
     uint32_t stub_exits[BLOCK_EXITS_MAX]; /* branch exits that want stubs */
     unsigned stub_count;
     struct late_callout {
@@ -81,6 +82,11 @@ bool lower_call_indirect(struct lowering *l, const struct insn *i);
 bool lower_jmp_indirect(struct lowering *l, const struct insn *i);
 bool lower_ret(struct lowering *l, const struct insn *i);
 bool lower_string(struct lowering *l, const struct insn *i); /* lower_string.c */
+
+/* lower_esp.c: ESP's changes by runs of pushes and pops, made once at the end of the run. */
+bool lower_esp_may_wait(const struct lowering *l, const struct insn *i);
+void lower_esp_move(struct lowering *l, int32_t by);
+void lower_esp_settle(struct lowering *l);
 
 /* Shared by them (lower.c). */
 /* Host register that holds a guest general register. */

@@ -73,7 +73,8 @@ static void push_return_address(struct lowering *l)
     struct mem top;
     lower_stack_operand(l, H_ESP, -4, &top);
     emit_store_imm(&l->e, &top, l->next_eip);
-    emit_add_imm(&l->e, H_ESP, H_ESP, -4);
+    l->pending -= 4;
+    lower_esp_settle(l);
 }
 
 /* Where the host return of the callee lands: is r8d the address that this call has stored? */
@@ -163,7 +164,8 @@ bool lower_ret(struct lowering *l, const struct insn *i)
         return false;
     emit_load(&l->e, H_R8, &top);
     lower_check_target(l);
-    emit_add_imm(&l->e, H_ESP, H_ESP, 4 + (i->imm_size ? (int32_t)(i->imm & 0xffff) : 0));
+    l->pending += 4 + (i->imm_size ? (int32_t)(i->imm & 0xffff) : 0);
+    lower_esp_settle(l);
     emit_u8(&l->e, 0xc3);
     return true;
 }

@@ -51,6 +51,8 @@ static void leave_if_spent(struct lowering *l, uint32_t eip)
     uint8_t *on = emit_jmp8(e);
     emit_land8(e, out);
     emit_mov64(e, H_RCX, H_R9);
+    if (l->pending)
+        emit_add_imm(e, H_ESP, H_ESP, l->pending);
     emit_store_slot_imm(e, SLOT(hot.exit_eip), eip);
     emit_mov_imm(e, H_R8, EXIT_ID_STOP);
     emit_jmp(e, l->pads->exit);

@@ -124,6 +124,8 @@ static bool lower_lea(struct lowering *l, const struct insn *i)
         .scale = i->mem_scale,
         .disp = i->disp,
     };
+    if (i->mem_base == R_ESP)
+        m.disp = (int32_t)((uint32_t)m.disp + (uint32_t)l->pending);
     emit_mem(&l->e, opcode_of(i), host_gpr(i->opnd[0].reg), &m);
     return true;
 }

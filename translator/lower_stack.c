@@ -29,7 +29,7 @@ bool lower_push(struct lowering *l, const struct insn *i)
     else
         emit_store(&l->e, &top,
                    i->opnd[0].kind == OPND_REG ? host_gpr(i->opnd[0].reg) : (unsigned)H_R10);
-    move_esp(l, -4);
+    lower_esp_move(l, -4);
     return true;
 }
 
@@ -42,7 +42,7 @@ bool lower_pop(struct lowering *l, const struct insn *i)
         unsigned reg = host_gpr(i->opnd[0].reg);
         emit_load(&l->e, reg, &top);
         if (reg != H_ESP)
-            move_esp(l, 4);
+            lower_esp_move(l, 4);
         return true;
     }
     if (i->opnd[0].kind != OPND_MEM || i->addrsize != 4 ||

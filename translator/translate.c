@@ -265,22 +265,28 @@ static void lower_one(struct translator *t, struct lowering *l, struct scanned *
 {
     const struct insn *i = &s->insn;
     unsigned cls = i->info ? i->info->cls : CLASS_UNDEFINED;
+    l->at = s;
+    l->next_eip = s->eip + i->length;
+    l->soft = cache_is_soft(l->block->page, s->eip + l->mode->cs_base);
+    if (!lower_esp_may_wait(l, i))
+        lower_esp_settle(l);
     *cache_add_mark(t->cache, l->block) = (struct insn_mark){
         .host = (uint16_t)(l->e.p - (cache_code(t->cache)->rw + l->block->host)),
         .guest = (uint16_t)(s->eip - l->block->eip) & 0xfff,
         .flags = s->held ? MARK_HELD : 0,
+        .esp = (int16_t)l->pending,
     };
-    l->at = s;
-    l->next_eip = s->eip + i->length;
-    l->soft = cache_is_soft(l->block->page, s->eip + l->mode->cs_base);
     bool goes_on = i->info && falls_through(i) && cls != CLASS_CONTROL;
     if (t->counting)
         lower_count(l, s);
     uint8_t *start = l->e.p;
     unsigned late = l->late_count;
+    int32_t pending = l->pending;
     if (!i->info || !lower_by_class(l, i)) {
         l->e.p = start;
         l->late_count = late;
+        l->pending = pending;
+        lower_esp_settle(l);
         lower_callout(l, goes_on ? CALLOUT_RESUME : CALLOUT_END);
         if (cls != CLASS_UNDEFINED && cls != CLASS_CALLOUT_END)
             cls = CLASS_CALLOUT;
@@ -309,6 +315,7 @@ static void lower_all(struct translator *t, struct lowering *l)
         l->last = n + 1 == t->count;
         lower_one(t, l, &t->scanned[n]);
     }
+    lower_esp_settle(l);
     if (!t->ends)
         lower_branch(l, -1, false, l->next_eip);
 }

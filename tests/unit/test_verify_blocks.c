@@ -303,7 +303,17 @@ static void count_refusal(void *opaque)
     ++*(unsigned *)opaque;
 }
 
-/* A jump to another page: to a block directly, or for user code to a gate, which is checked too. */
+/* A page that has left its address space so often is entered by gates only. */
+static void make_restless(uint32_t la)
+{
+    for (unsigned n = 0; n < 8; n++) {
+        struct code_page *page = cache_page_activate(fx.cache, SPACE_USER, la, la >> 12, false);
+        cache_page_deactivate(fx.cache, page);
+    }
+}
+
+/* A jump to another page: to a block directly, or, into a restless page of user code, to a gate,
+ * which is checked too. */
 Test(verify_blocks, links_are_checked)
 {
     static uint8_t to[PAGE] = {0x31, 0xc0, 0xc3}, from[PAGE] = {0xe9, 0xfb, 0x0f, 0x00, 0x00};
@@ -311,6 +321,7 @@ Test(verify_blocks, links_are_checked)
     struct code_memory *code = cache_code(fx.cache);
     unsigned refusals = 0;
     translator_set_verify(fx.translator, INSPECT_ALWAYS, count_refusal, &refusals);
+    make_restless(0x9000);
     for (unsigned user = 0; user < 2; user++) {
         struct mode m = both[user]();
         struct block *target = block_at(&m, 0x9000, to);
@@ -361,6 +372,7 @@ Test(verify_blocks, refused_gates_are_not_used)
     static uint8_t to[PAGE] = {0x31, 0xc0, 0xc3}, from[PAGE] = {0xe9, 0xfb, 0x0f, 0x00, 0x00};
     struct mode m = user_mode();
     unsigned refused = 0;
+    make_restless(0x9000);
     cache_set_gate_check(fx.cache, damage_gate, &refused);
     block_at(&m, 0x9000, to);
     struct block *b = block_at(&m, 0x8000, from);
