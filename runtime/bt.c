@@ -12,6 +12,7 @@
  * the host's register, IF in hot.vif and the rest in hot.vflags. */
 #include "runtime/bt.h"
 
+#include "runtime/bt_precise.h"
 #include "runtime/bt_state.h"
 #include "runtime/exception.h"
 #include "runtime/interp.h"
@@ -123,6 +124,7 @@ void bt_destroy(struct bt *bt)
     translator_destroy(bt->translator);
     cache_destroy(bt->cache);
     views_destroy(bt->views);
+    bt_precise_stop(bt);
     bt_stack_destroy(bt);
     free(bt);
 }
@@ -160,7 +162,7 @@ static void note_leaving(struct bt *bt)
 {
     struct vcpu *v = bt->v;
     bt->inside = false;
-    v->eflags = (v->hot.host_flags & EFL_HOST) | v->hot.vif | v->hot.vflags | EFL_ONE;
+    v->eflags = bt_join_flags(v, v->hot.host_flags);
     if (bt->switches % TIMED_EVERY == 0)
         bt->ticks_translated += (__rdtsc() - bt->entered_ticks) * TIMED_EVERY;
 }
@@ -458,6 +460,8 @@ uint64_t bt_turn(struct vcpu *v)
     if (next == NEXT_ENTER) {
         note_recent(bt, v->eip);
         prepare_entry(bt);
+        if (bt->precise)
+            bt_precise_enter(bt);
         return bt->at;
     }
 leave:

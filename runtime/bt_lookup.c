@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bt_lookup.c: EIP -> host code: the mode, the active page, the block; and the events that end the
  * validity of pages and blocks. */
+#include "runtime/bt_precise.h"
 #include "runtime/bt_state.h"
 
 #include "runtime/machine.h"
@@ -139,6 +140,8 @@ static struct entry make_block(struct bt *bt, uint32_t eip, uint32_t la)
         }
         src.mode = (unsigned)bt->mode_id;
         enum translate_status status = timed_translate(bt, &src, &block);
+        if (status == TRANSLATE_OK && bt->precise)
+            bt_precise_arm(bt, block);
         if (status == TRANSLATE_OK)
             return (struct entry){block, block->host};
         if (status == TRANSLATE_REFUSED)

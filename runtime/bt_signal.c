@@ -10,6 +10,7 @@
  * instruction at a time, until it gets to one: a few steps at most. */
 #include "runtime/bt.h"
 
+#include "runtime/bt_precise.h"
 #include "runtime/bt_state.h"
 
 #include <signal.h>
@@ -23,15 +24,22 @@ static greg_t *regs_of(void *ucontext)
     return ((ucontext_t *)ucontext)->uc_mcontext.gregs;
 }
 
-static void leave(struct bt *bt, greg_t *regs, uint32_t id, const struct block *b,
-                  const struct insn_mark *m)
+/* ESP, which lags behind inside a run of pushes and pops. */
+static uint32_t esp_of(const long long *regs, const struct recovery *r)
 {
-    bt->v->hot.exit_eip = b->eip + m->guest;
-    regs[REG_R12] = (uint32_t)regs[REG_R12] + (uint32_t)m->esp;
+    return (uint32_t)regs[REG_R12] + (uint32_t)r->mark->esp;
+}
+
+void bt_leave(struct bt *bt, long long *regs, uint32_t id, const struct recovery *r)
+{
+    bt->v->hot.exit_eip = r->eip;
+    regs[REG_R12] = esp_of(regs, r);
     regs[REG_R8] = id;
     regs[REG_RIP] = (greg_t)bt_exit_entry;
     regs[REG_EFL] &= ~(greg_t)EFL_TF;
 }
+
+/* --- recovery --- */
 
 /* The mark that covers a host address of a block's body. */
 static const struct insn_mark *mark_at(struct bt *bt, const struct block *b, uint32_t offset)
@@ -41,6 +49,34 @@ static const struct insn_mark *mark_at(struct bt *bt, const struct block *b, uin
         found = &marks[n];
     return found;
 }
+
+bool bt_recover(struct bt *bt, uint64_t pc, struct recovery *r)
+{
+    r->block = cache_block_at(bt->cache, pc);
+    if (!r->block)
+        return false;
+    uint32_t at = (uint32_t)(pc - (uint64_t)cache_code(bt->cache)->rx);
+    r->mark = mark_at(bt, r->block, at - r->block->host);
+    if (!r->mark)
+        return false;
+    r->eip = r->block->eip + r->mark->guest;
+    r->exact = r->mark->host == at - r->block->host;
+    r->in_body = at < r->block->host_body_end;
+    return true;
+}
+
+void bt_recreate(const struct bt *bt, const long long *regs, const struct recovery *r,
+                 uint32_t gpr[8], uint32_t *eflags)
+{
+    static const int order[8] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX,
+                                 REG_R12, REG_RBP, REG_RSI, REG_RDI};
+    for (unsigned i = 0; i < 8; i++)
+        gpr[i] = (uint32_t)regs[order[i]];
+    gpr[R_ESP] = esp_of(regs, r);
+    *eflags = bt_join_flags(bt->v, (uint64_t)regs[REG_EFL]);
+}
+
+/* --- leaving --- */
 
 static bool in_cache(const struct bt *bt, uint64_t pc)
 {
@@ -63,16 +99,14 @@ static void leave_or_step(struct bt *bt, greg_t *regs)
             regs[REG_EFL] |= EFL_TF;
         return;
     }
-    const struct block *b = cache_block_at(bt->cache, pc);
-    if (b) {
-        uint32_t offset = (uint32_t)(pc - (uint64_t)cache_code(bt->cache)->rx);
-        if (offset >= b->host_body_end)
+    struct recovery r;
+    if (bt_recover(bt, pc, &r)) {
+        if (!r.in_body)
             return; /* a stub: on its way out */
-        const struct insn_mark *m = mark_at(bt, b, offset - b->host);
-        if (m && m->host == offset - b->host && (m->flags == 0 || (m->flags & MARK_RESTART))) {
-            if (m->flags & MARK_RESTART)
+        if (r.exact && (r.mark->flags == 0 || (r.mark->flags & MARK_RESTART))) {
+            if (r.mark->flags & MARK_RESTART)
                 bt->v->count.retired--;
-            leave(bt, regs, EXIT_ID_KICK, b, m);
+            bt_leave(bt, regs, EXIT_ID_KICK, &r);
             return;
         }
     }
@@ -84,30 +118,16 @@ void bt_kicked(struct bt *bt, void *ucontext)
     leave_or_step(bt, regs_of(ucontext));
 }
 
-/* The block and the guest instruction of an interrupted PC; NULL if it is no instruction's. */
-static struct block *instruction_at(struct bt *bt, const greg_t *regs,
-                                    const struct insn_mark **mark)
-{
-    uint64_t pc = (uint64_t)regs[REG_RIP];
-    struct block *b = cache_block_at(bt->cache, pc);
-    if (!b)
-        return NULL;
-    uint32_t offset = (uint32_t)(pc - (uint64_t)cache_code(bt->cache)->rx) - b->host;
-    const struct insn_mark *m = mark_at(bt, b, offset);
-    *mark = m;
-    return m ? b : NULL;
-}
-
 /* Leaves with the guest instruction at the interrupted PC not executed. */
 static bool leave_before(struct bt *bt, greg_t *regs, uint32_t id)
 {
-    const struct insn_mark *m;
-    bt->faulted = instruction_at(bt, regs, &m);
-    if (!bt->faulted)
+    struct recovery r;
+    if (!bt_recover(bt, (uint64_t)regs[REG_RIP], &r))
         return false;
+    bt->faulted = r.block;
     if (id == EXIT_ID_KICK)
         bt->v->count.retired--;
-    leave(bt, regs, id, bt->faulted, m);
+    bt_leave(bt, regs, id, &r);
     return true;
 }
 
@@ -121,10 +141,9 @@ static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
     if (!in_cache(bt, (uint64_t)regs[REG_RIP]))
         return false;
     bool write = regs[REG_ERR] & PF_ERROR_WRITE;
-    const struct insn_mark *m;
-    struct block *b = instruction_at(bt, regs, &m);
-    if (b)
-        bt_soft_fault(bt, b, b->eip + m->guest);
+    struct recovery r;
+    if (bt_recover(bt, (uint64_t)regs[REG_RIP], &r))
+        bt_soft_fault(bt, r.block, r.eip);
     if (bt->softened) /* before the page tables show an access that has not been made yet */
         return leave_before(bt, regs, EXIT_ID_KICK);
     switch (views_handle_fault(bt->views, hva, write, &bt->guest_fault)) {
@@ -143,7 +162,8 @@ bool bt_host_fault(struct bt *bt, int signo, void *siginfo, void *ucontext)
 {
     greg_t *regs = regs_of(ucontext);
     if (signo == SIGTRAP) {
-        leave_or_step(bt, regs);
+        if (!bt->precise || !bt_precise_trap(bt, ucontext))
+            leave_or_step(bt, regs);
         return true;
     }
     if (signo == SIGSEGV && regs[REG_TRAPNO] == TRAP_PAGE_FAULT)

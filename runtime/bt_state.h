@@ -92,8 +92,9 @@ struct bt {
     uint32_t tlb_flushes;
     uint16_t soft_list[SOFT_LIST];
     unsigned soft_count;
-    struct block *softened; /* to be dropped, since an instruction of it became soft */
-    bool observed;          /* exits are dumped or profiled */
+    struct block *softened;     /* to be dropped, since an instruction of it became soft */
+    bool observed;              /* exits are dumped or profiled */
+    struct bt_precise *precise; /* NULL but for --stress precise, bt_precise.h */
     FILE *dump_exits;
     uint32_t recent[BT_RECENT];
     unsigned recent_at;
@@ -124,6 +125,28 @@ void bt_light_learn(struct bt *bt, const struct insn *i, uint32_t eflags, unsign
 void bt_light_forget_modes(struct bt *bt);
 void bt_load_view(struct bt *bt);
 void bt_load_return_stack(struct bt *bt);
+
+/* EFLAGS from the three places in which they are while translated code runs. */
+static inline uint32_t bt_join_flags(const struct vcpu *v, uint64_t host_flags)
+{
+    return ((uint32_t)host_flags & EFL_HOST) | v->hot.vif | v->hot.vflags | EFL_ONE;
+}
+
+/* bt_signal.c: which guest instruction a PC in translated code belongs to. */
+struct recovery {
+    struct block *block;
+    const struct insn_mark *mark; /* the last one at or before the PC */
+    uint32_t eip;
+    bool exact;   /* the PC is that mark's own */
+    bool in_body; /* and no stub's or late call-out's */
+};
+/* False if it is in no block. */
+bool bt_recover(struct bt *bt, uint64_t pc, struct recovery *r);
+/* The guest's registers and flags from those of the host; EIP is bt_recover()'s. */
+void bt_recreate(const struct bt *bt, const long long *regs, const struct recovery *r,
+                 uint32_t gpr[8], uint32_t *eflags);
+/* Makes the interrupted context leave translated code with this exit id before the instruction. */
+void bt_leave(struct bt *bt, long long *regs, uint32_t id, const struct recovery *r);
 
 /* bt_lookup.c: where to enter for EIP, translating if need be; block NULL if the interpreter has to
  * execute the instruction. Raises. */

@@ -213,7 +213,13 @@ static bool set_selftest(struct parse *p, const char *value)
     uint64_t after;
     p->config->lockstep_selftest = value;
     return lockstep_parse_selftest(value, &what, &after) ||
-           bad(p, "--selftest: %s is not reg:N, flag:N or mem:N", value);
+           bad(p, "--selftest: %s is not reg:N, flag:N, mem:N, state:N or mark:N", value);
+}
+
+static bool set_stress(struct parse *p, const char *value)
+{
+    p->config->stress_precise = true;
+    return !strcmp(value, "precise") || bad(p, "--stress: %s is not precise", value);
 }
 
 static bool set_timeout(struct parse *p, const char *value)
@@ -265,6 +271,7 @@ static const struct option_row options[] = {
     {"symbols",      "FILE",        "System.map or ELF file to name guest addresses; repeatable",   set_symbols                    },
     {"perf-map",     NULL,          "name translated code for perf, in /tmp/perf-PID.map",          set_perf_map                   },
     {"compare",      "N",           "with --engine lockstep: at least every N instructions",        set_compare                    },
+    {"stress",       "precise",     "with --engine lockstep: check states inside blocks, too",      set_stress                     },
     {"dump",         "WHAT,...",    "trace to standard error: decode, blocks, host, exits",         set_dump                       },
     {"view-budget",  "N",           NULL,                                                           /* for tests */ set_view_budget},
     {"selftest",     "WHAT:N",      NULL,                                                           /* for tests */ set_selftest   },
@@ -324,6 +331,10 @@ static enum cli_parse parse_all(struct parse *p, int argc, char **argv)
         }
         if (!options[index].set(p, optarg))
             return CLI_ERROR;
+    }
+    if (p->config->stress_precise && p->config->engine != ENGINE_LOCKSTEP) {
+        bad(p, "--stress needs --engine lockstep");
+        return CLI_ERROR;
     }
     if (optind < argc) {
         bad(p, "%s: not an option (a kernel is given by --kernel)", argv[optind]);

@@ -11,6 +11,7 @@
 #include "runtime/lockstep_state.h"
 
 #include "runtime/bt.h"
+#include "runtime/bt_precise.h"
 #include "runtime/exception.h"
 #include "runtime/fpu.h"
 #include "runtime/fpu_thunk.h"
@@ -62,6 +63,19 @@ static void warm_up(struct decoder *d)
         decode_format(d, &i, 0, true, text, sizeof(text));
 }
 
+/* --stress precise: what recreates states, and what reads the host's code. */
+static int start_precise(struct lockstep *ls)
+{
+    static const uint8_t nop = 0x90;
+    char text[32];
+    ls->host_decoder = host_decoder_create();
+    if (!ls->host_decoder ||
+        !bt_precise_start(ls->a->bt, ls->spoil == SPOIL_MARK ? ls->spoil_after : 0))
+        return -ENOMEM;
+    (void)host_decoder_may_fault(ls->host_decoder, &nop, 1, 0, text, sizeof(text));
+    return 0;
+}
+
 struct lockstep *lockstep_create(struct machine *m, int *error)
 {
     struct lockstep *ls = calloc(1, sizeof(*ls));
@@ -71,15 +85,17 @@ struct lockstep *lockstep_create(struct machine *m, int *error)
     ls->machine = m;
     ls->a = m->vcpu;
     ls->every = m->config.compare_every;
+    if (m->config.lockstep_selftest)
+        lockstep_parse_selftest(m->config.lockstep_selftest, &ls->spoil, &ls->spoil_after);
     *error = create_shadow(ls);
+    if (!*error && m->config.stress_precise)
+        *error = start_precise(ls);
     ls->decoder = *error ? NULL : decoder_create(NULL);
     if (!ls->decoder || !log_init(&ls->log)) {
         *error = *error ? *error : -ENOMEM;
         lockstep_destroy(ls);
         return NULL;
     }
-    if (m->config.lockstep_selftest)
-        lockstep_parse_selftest(m->config.lockstep_selftest, &ls->spoil, &ls->spoil_after);
     warm_up(ls->decoder);
     log_connect(ls);
     return ls;
@@ -99,6 +115,7 @@ void lockstep_destroy(struct lockstep *ls)
     bus_destroy(ls->shadow.bus);
     if (ls->decoder)
         decoder_destroy(ls->decoder);
+    host_decoder_destroy(ls->host_decoder);
     log_release(&ls->log);
     free(ls);
 }
@@ -123,8 +140,8 @@ bool lockstep_reset(struct lockstep *ls)
 
 bool lockstep_parse_selftest(const char *spec, enum lockstep_spoil *what, uint64_t *after)
 {
-    static const char *const names[] = {NULL, "reg:", "flag:", "mem:"};
-    for (enum lockstep_spoil w = SPOIL_REG; w <= SPOIL_MEM; w++) {
+    static const char *const names[] = {NULL, "reg:", "flag:", "mem:", "state:", "mark:"};
+    for (enum lockstep_spoil w = SPOIL_REG; w <= SPOIL_MARK; w++) {
         size_t length = strlen(names[w]);
         char *end;
         if (strncmp(spec, names[w], length) != 0 || spec[length] < '0' || spec[length] > '9')
@@ -156,7 +173,7 @@ static bool run_a(struct lockstep *ls, bool first, uint32_t budget)
     return bt_run_once(a, first);
 }
 
-static void step_b(struct lockstep *ls, uint32_t request)
+void lockstep_step(struct lockstep *ls, uint32_t request)
 {
     atomic_store_explicit(&ls->b->request, request, memory_order_relaxed);
     interp_step(ls->b);
@@ -179,7 +196,7 @@ static void repeat_b(struct lockstep *ls)
     struct vcpu *b = ls->b;
     uint32_t at = b->eip;
     while (b->eip == at && b->gpr[R_ECX] != ls->a->gpr[R_ECX])
-        step_b(ls, VCPU_REQ_EVENT);
+        lockstep_step(ls, VCPU_REQ_EVENT);
     if (b->eip == at)
         b->eflags = (b->eflags & ~EFL_ARITH) | (ls->a->eflags & EFL_ARITH);
 }
@@ -201,13 +218,17 @@ static void restore_fpu_pointers(struct lockstep *ls)
 static void follow(struct lockstep *ls, uint64_t count)
 {
     atomic_store_explicit(&ls->b->request, 0, memory_order_relaxed);
+    if (ls->host_decoder && !ls->again)
+        count -= precise_check(ls, count);
+    if (ls->failed)
+        return;
     while (count > 1)
         count -= interp_run_some(ls->b, (uint32_t)count - 1);
     restore_fpu_pointers(ls);
     if (count && !in_repetition(ls))
-        step_b(ls, 0);
+        lockstep_step(ls, 0);
     if (ls->a_raised)
-        step_b(ls, 0);
+        lockstep_step(ls, 0);
     else if (in_repetition(ls))
         repeat_b(ls);
 }
@@ -215,7 +236,7 @@ static void follow(struct lockstep *ls, uint64_t count)
 static void deliver_note(struct lockstep *ls, int note)
 {
     if (note == LOCKSTEP_STEP)
-        step_b(ls, 0);
+        lockstep_step(ls, 0);
     else if (note == LOCKSTEP_NMI)
         nmi_deliver(ls->b);
     else
@@ -250,7 +271,7 @@ static void spoil(struct lockstep *ls)
         ls->a->gpr[R_EBX] ^= 1;
     } else if (ls->spoil == SPOIL_FLAG) {
         ls->a->eflags ^= EFL_CF;
-    } else if (g->store_count) {
+    } else if (ls->spoil == SPOIL_MEM && g->store_count) {
         const struct store *s = &g->stores[g->store_count - 1];
         uint8_t *page = phys_hva(ls->machine->phys, s->gfn);
         if (page)
@@ -261,6 +282,8 @@ static void spoil(struct lockstep *ls)
 static bool together(struct lockstep *ls, bool first, uint32_t budget, bool *more)
 {
     struct vcpu *a = ls->a, *b = ls->b;
+    if (ls->host_decoder)
+        bt_precise_clear(a->bt);
     *more = run_a(ls, first, budget);
     uint64_t count = a->count.retired;
     if (!ls->failed)
@@ -283,7 +306,7 @@ static void begin_stretch(struct lockstep *ls)
 /* --- a difference --- */
 
 /* Where and what the instruction was, from the state before it. */
-static void describe(struct lockstep *ls, char *text, size_t size)
+void lockstep_describe(struct lockstep *ls, char *text, size_t size)
 {
     struct vcpu *b = ls->b;
     uint8_t bytes[INSN_MAX_LENGTH] = {0};
@@ -367,7 +390,7 @@ static bool narrow_down(struct lockstep *ls, uint64_t end, struct trail *t)
     do {
         ls->failed = false;
         *ls->why = 0;
-        describe(ls, trail_add(t), sizeof(t->text[0]));
+        lockstep_describe(ls, trail_add(t), sizeof(t->text[0]));
         /* Events are left over until the last instruction. */
         size_t events = ls->log.event_count;
         if (ls->total + 1 < end)
@@ -380,13 +403,17 @@ static bool narrow_down(struct lockstep *ls, uint64_t end, struct trail *t)
     return false;
 }
 
-static void fail(struct lockstep *ls, const char *when)
+void lockstep_fail(struct lockstep *ls, const char *what, const char *when)
 {
     struct machine *m = ls->machine;
-    ls->failed = true;
-    snprintf(m->end_message, sizeof(m->end_message),
-             "lock step: translator and interpreter differ %s", when);
+    ls->failed = ls->told = true;
+    snprintf(m->end_message, sizeof(m->end_message), "%s %s", what, when);
     atomic_store(&m->stop, (uint32_t)END_ERROR + 1);
+}
+
+static void fail(struct lockstep *ls, const char *when)
+{
+    lockstep_fail(ls, "lock step: translator and interpreter differ", when);
 }
 
 /* What is known when single instructions show no difference. */
@@ -470,7 +497,7 @@ void lockstep_run(struct lockstep *ls)
         log_clear(&ls->log);
         begin_stretch(ls);
         uint64_t total = ls->total;
-        if (!together(ls, first, ls->every, &more))
+        if (!together(ls, first, ls->every, &more) && !ls->told)
             stretch_failed(ls);
         ls->machine->stats.lockstep_insns += ls->total - total;
         first = false;

@@ -43,8 +43,10 @@ void lockstep_walked(struct vcpu *v, uint64_t gpa, unsigned size);
 void lockstep_dma(struct lockstep *ls, uint64_t gpa, const void *bytes, size_t n);
 
 /* A self-test: "reg:N" flips a bit of EBX after N instructions, "flag:N" the carry flag, "mem:N" a
- * bit of the byte stored last; it must be found. False: not of that form. */
-enum lockstep_spoil { SPOIL_NONE, SPOIL_REG, SPOIL_FLAG, SPOIL_MEM };
+ * bit of the byte stored last; with --stress precise, "state:N" a bit of EBX in a recreated state,
+ * and "mark:N" an entry of the N-th block's table of recovery. It must be found. False: not of that
+ * form. */
+enum lockstep_spoil { SPOIL_NONE, SPOIL_REG, SPOIL_FLAG, SPOIL_MEM, SPOIL_STATE, SPOIL_MARK };
 bool lockstep_parse_selftest(const char *spec, enum lockstep_spoil *what, uint64_t *after);
 
 #endif

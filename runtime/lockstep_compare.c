@@ -270,7 +270,7 @@ static void print_flags(FILE *out, uint32_t a, uint32_t b)
                     (b & names[n].bits) >> __builtin_ctz(names[n].bits));
 }
 
-static void report_fields(const struct lockstep *ls, FILE *out)
+void lockstep_report_fields(const struct lockstep *ls, FILE *out)
 {
     for (unsigned n = 0; n < FIELD_COUNT; n++) {
         const struct field *f = &fields[n];
@@ -328,6 +328,6 @@ void lockstep_report(struct lockstep *ls, const char *when, FILE *out)
     if (*ls->why)
         fprintf(out, "  %s\n", ls->why);
     fprintf(out, "  %-20s %-20s %s\n", "", "translator", "interpreter");
-    report_fields(ls, out);
+    lockstep_report_fields(ls, out);
     report_memory(ls, out);
 }

@@ -8,6 +8,7 @@
 #define RINGDOWN_RUNTIME_LOCKSTEP_STATE_H
 
 #include "runtime/lockstep.h"
+#include "translator/host_insn.h"
 #include "translator/insn.h"
 
 #include <setjmp.h>
@@ -69,7 +70,8 @@ struct lockstep {
     struct machine shadow;
     struct vcpu *a, *b;
     struct bus_tap tap_a, tap_b;
-    struct decoder *decoder; /* of reports */
+    struct decoder *decoder;           /* of reports */
+    struct host_decoder *host_decoder; /* with --stress precise */
     struct log log;
     uint32_t generation;     /* of a's memory, as b's has it */
     struct cpu_state before; /* of both, before the stretch under way */
@@ -79,6 +81,7 @@ struct lockstep {
     uint32_t every;
     bool again; /* the stretch is run again to find the place: a is given what it was before */
     bool failed;
+    bool told;     /* the report has been made */
     char why[160]; /* what else than differing state */
     bool a_raised, b_raised;
     uint8_t a_vector, b_vector; /* of the exceptions raised last */
@@ -105,12 +108,27 @@ void log_undo(struct lockstep *ls);
 _Noreturn void lockstep_stray(struct lockstep *ls, struct vcpu *v, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Where and what b's next instruction is. */
+void lockstep_describe(struct lockstep *ls, char *text, size_t size);
+/* One instruction of b, or one iteration if there is a request. */
+void lockstep_step(struct lockstep *ls, uint32_t request);
+/* Ends the machine. */
+void lockstep_fail(struct lockstep *ls, const char *what, const char *when);
+
+/* --- recreated states (lockstep_precise.c) --- */
+
+/* Compares what the stretch of `count` instructions has recorded with b, which executes the
+ * instructions before each; returns how many it has executed. Raises. */
+uint64_t precise_check(struct lockstep *ls, uint64_t count);
+
 /* --- comparing (lockstep_compare.c) --- */
 
 void state_save(const struct vcpu *v, struct cpu_state *s);
 void state_load(struct vcpu *v, const struct cpu_state *s);
 /* Whether both processors and the bytes stored in this stretch are alike. */
 bool lockstep_alike(struct lockstep *ls);
+/* Prints each register in which both differ. */
+void lockstep_report_fields(const struct lockstep *ls, FILE *out);
 /* Prints what differs after the instruction that began at ls->before, or after what `when` says. */
 void lockstep_report(struct lockstep *ls, const char *when, FILE *out);
 

@@ -36,7 +36,8 @@ struct machine_config {
     unsigned verify;               /* enum inspect_mode */
     uint64_t timeout_ns;           /* of host time, 0: none */
     uint32_t compare_every;        /* lock step: instructions between two comparisons, at most */
-    const char *lockstep_selftest; /* "reg:N", "flag:N" or "mem:N", see lockstep.h; NULL */
+    const char *lockstep_selftest; /* "reg:N" and kin, see lockstep.h; NULL */
+    bool stress_precise;           /* lock step: recreate the state inside blocks, bt_precise.h */
     bool no_reboot;                /* a reset ends the run instead, as power-off does */
     uint32_t view_budget; /* host mappings allowed in all views, 0: from the host's limit */
     bool sandbox;         /* machine_run() gives up what the run does not need, for good */

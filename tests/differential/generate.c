@@ -265,6 +265,32 @@ static void fix_immediate(struct generator *g, struct test_case *c, struct insn 
         imm[1] = 0, imm[2] &= 7;
 }
 
+/* Whether an operand of a locked instruction leaves its cache line, wherever that is: hosts punish
+ * the attempt. */
+static bool leaves_line(const struct insn *i, const uint32_t gpr[8])
+{
+    uint32_t at = effective(i, gpr), bit = bit_register(i);
+    if (bit < 8)
+        at += (uint32_t)((int32_t)(i->opsize == 2 ? (int16_t)gpr[bit] : (int32_t)gpr[bit]) >>
+                         (i->opsize == 2 ? 4 : 5)) *
+              i->opsize;
+    return (at & 63) + facts_mem_size(i) > 64;
+}
+
+/* Moves it, by its base or its displacement, until it stays in one. */
+static void keep_in_line(struct generator *g, struct insn *i, uint8_t *bytes, uint32_t gpr[8])
+{
+    uint8_t *disp = bytes + i->length - i->imm_size - i->disp_size;
+    for (unsigned tries = 0; tries < 128 && leaves_line(i, gpr); tries++) {
+        if (i->mem_base != 0xff) {
+            gpr[i->mem_base]--;
+        } else if (i->disp_size) {
+            --*disp;
+            decode(g->decoder, bytes, i->length, true, i);
+        }
+    }
+}
+
 static void aim_operand(struct generator *g, struct test_case *c, const struct insn *i,
                         uint8_t *bytes, unsigned end)
 {
@@ -284,6 +310,8 @@ static void aim_operand(struct generator *g, struct test_case *c, const struct i
     /* decoded anew: the displacement may be another now */
     struct insn now = *i;
     decode(g->decoder, bytes, i->length, true, &now);
+    if (i->has_mem && (i->lock || i->op == OP_XCHG))
+        keep_in_line(g, &now, bytes, gpr);
     uint32_t ea = effective(&now, gpr);
     uint32_t target = branch_target(g, c, end, true);
     if (i->op == OP_CALL_IND || i->op == OP_JMP_IND) {

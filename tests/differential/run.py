@@ -14,6 +14,8 @@ import tempfile
 import time
 
 BATCH = 3200  # slots: chunks are multiples of it
+TRIES = 3
+PROGRESS = 500000  # a run of more cases tells how far it is
 
 
 def arguments():
@@ -27,7 +29,7 @@ def arguments():
     p.add_argument("--engines", default="interp,bt")
     p.add_argument("--limit", type=int, default=10, help="differences shown")
     p.add_argument("--coverage", help="write the map of forms and tests as JSON")
-    p.add_argument("--timeout", type=float, default=600, help="seconds a chunk may take")
+    p.add_argument("--timeout", type=float, default=120, help="seconds a chunk may take")
     return p.parse_args()
 
 
@@ -39,10 +41,24 @@ class Run:
         self.oracle = os.path.join(here, "rd_oracle")
         self.guest = os.path.join(here, "differential.elf")
         self.ringdown = os.path.join(a.build, "ringdown")
-        self.cases = self.shown = self.different = 0
+        self.cases = self.shown = self.different = self.stalls = 0
+
+    def patiently(self, command, **kw):
+        """Some hosts punish a locked access across two cache lines so much that on a busy processor such an
+        instruction does not get done for minutes, natively neither: so what takes too long is tried again."""
+        for _ in range(TRIES - 1):
+            try:
+                return subprocess.run(command, timeout=self.a.timeout, **kw)
+            except subprocess.TimeoutExpired:
+                self.stalls += 1
+                print("no end after %g s, trying again: %s" % (self.a.timeout, " ".join(command)), flush=True)
+        return subprocess.run(command, timeout=self.a.timeout, **kw)
 
     def check(self, command, **kw):
-        r = subprocess.run(command, timeout=self.a.timeout, **kw)
+        try:
+            r = self.patiently(command, **kw)
+        except subprocess.TimeoutExpired:
+            sys.exit("%s: no end after %g s" % (" ".join(command), self.a.timeout))
         if r.returncode:
             sys.exit("%s: status %d" % (" ".join(command), r.returncode))
         return r
@@ -51,7 +67,7 @@ class Run:
         command = [self.ringdown, "run", "--engine", name, "--memory", "256M", "--kernel", self.guest,
                    "--module", path, "--append", append, "--debug-exit", "--serial", "stdio"]
         try:
-            r = subprocess.run(command, timeout=self.a.timeout, stdin=subprocess.DEVNULL, capture_output=True)
+            r = self.patiently(command, stdin=subprocess.DEVNULL, capture_output=True)
         except subprocess.TimeoutExpired:
             return None, "%s: no end after %g s" % (name, self.a.timeout)
         lines = r.stdout.decode("ascii", "replace").replace("\r", "").split("\n")
@@ -127,7 +143,7 @@ def main():
             else:
                 os.unlink(path)
             first += size
-            if sys.stdout.isatty() or a.time:
+            if sys.stdout.isatty() or a.time or a.count > PROGRESS:
                 print("%d cases, %d differences, %.0f s" % (r.cases, r.different, time.monotonic() - start),
                       flush=True)
         status = 1 if r.different else 0
@@ -141,7 +157,8 @@ def main():
         if covered.returncode and not a.only and r.cases >= 16 * BATCH:
             print(covered.stderr, end="")
             status = 1
-        print("%d cases, %s, seed %d: %d differences" % (r.cases, a.engines, a.seed, r.different))
+        stalls = ", %d stalls of the host" % r.stalls if r.stalls else ""
+        print("%d cases, %s, seed %d: %d differences%s" % (r.cases, a.engines, a.seed, r.different, stalls))
         return status
 
 

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Runs test kernels and judges them by their exit status and last line.
-#   run.sh [--build DIR] [--engine bt|interp|lockstep [--compare N]] [--vm ringdown|qemu] [--append S] [--timeout S] [-v] [NAME...]
+#   run.sh [--build DIR] [--engine bt|interp|lockstep [--compare N] [--stress precise]] [--vm ringdown|qemu] [--append S] [--timeout S] [-v] [NAME...]
 # Without names: all kernels that were built.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-build=$here/../../build engine=bt vm=ringdown append= compare=1000 limit=120 verbose=0
+build=$here/../../build engine=bt vm=ringdown append= compare=1000 stress= limit=120 verbose=0
 while [ $# -gt 0 ]; do
     case $1 in
     --build) build=$2; shift 2 ;;
@@ -13,6 +13,7 @@ while [ $# -gt 0 ]; do
     --vm) vm=$2; shift 2 ;;
     --append) append=$2; shift 2 ;;
     --compare) compare=$2; shift 2 ;;
+    --stress) stress="--stress $2"; shift 2 ;;
     --timeout) limit=$2; shift 2 ;;
     -v) verbose=1; shift ;;
     -*) echo "run.sh: unknown option $1" >&2; exit 2 ;;
@@ -30,7 +31,7 @@ for name; do
             -device isa-debug-exit,iobase=0xf4,iosize=4 -serial stdio -display none -monitor none \
             -no-reboot -net none </dev/null >"$log" 2>&1
     else
-        timeout "$limit" "$build/ringdown" run --engine "$engine" --compare "$compare" --memory 128M --kernel "$guests/$name.elf" \
+        timeout "$limit" "$build/ringdown" run --engine "$engine" --compare "$compare" $stress --memory 128M --kernel "$guests/$name.elf" \
             --append "$append" --debug-exit --serial stdio </dev/null >"$log" 2>&1
     fi
     status=$?
