@@ -21,8 +21,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define VIEW_COUNT  128u
-#define CR3_HASH    256u
+#define VIEW_COUNT 1024u
+#define CR3_HASH   16384u
+/* CR3 loads for which a view stays although others could use it: what is loaded less often than
+ * that belongs to a process that has ended, or is as good as new. */
+#define VIEW_KEEP   768u
 #define PTE_AVL     0xe00ull
 #define MAP_RESERVE 8192u /* host mappings left for everything else */
 #define MAP_DEFAULT 65530u
@@ -32,12 +35,14 @@ struct views {
     struct phys *phys;
     struct view view[VIEW_COUNT]; /* 0: supervisor */
     struct view *current_user;
-    uint8_t by_cr3[CR3_HASH];
+    unsigned top; /* views from here on were never used */
+    uint16_t by_cr3[CR3_HASH];
     struct rmap *rmap;
     void *reservation;
     size_t reserved;
     uint64_t base, clock;
     uint32_t budget;    /* mapped pages allowed in all views */
+    uint32_t headroom;  /* pages that may be mapped before it has to be looked at again */
     uint64_t broken;    /* bit number % 64 of views that must be emptied */
     uint64_t signature; /* of the control bits that the views were filled under */
 };
@@ -105,6 +110,7 @@ struct views *views_create(struct vcpu *v, int *error)
         views_destroy(w);
         return NULL;
     }
+    w->top = 2;
     w->current_user = &w->view[1];
     w->signature = control_signature(v);
     *error = 0;
@@ -258,9 +264,31 @@ static void sync_view(struct views *w, struct view *view, bool globals_too)
 
 static void reset_all(struct views *w)
 {
-    for (unsigned i = 0; i < VIEW_COUNT; i++)
+    for (unsigned i = 0; i < w->top; i++)
         if (w->view[i].used)
             view_reset(&w->view[i], w->rmap);
+}
+
+static struct view *least_recently_used(struct views *w)
+{
+    struct view *oldest = &w->view[1];
+    for (unsigned i = 2; i < w->top; i++)
+        if (w->view[i].last_use < oldest->last_use)
+            oldest = &w->view[i];
+    return oldest;
+}
+
+/* A view that has not been used yet, unless there is one that nobody will miss. */
+static struct view *spare_view(struct views *w)
+{
+    struct view *oldest = least_recently_used(w);
+    if (w->top < VIEW_COUNT && w->clock - oldest->last_use < VIEW_KEEP &&
+        view_use(&w->view[w->top]))
+        return &w->view[w->top++];
+    if (oldest->mapped)
+        stats_of(w)->views_evicted++;
+    view_reset(oldest, w->rmap);
+    return oldest;
 }
 
 /* The user view of the current address space: the one that had this CR3 before, a new one, or the
@@ -268,35 +296,20 @@ static void reset_all(struct views *w)
 static struct view *user_view(struct views *w)
 {
     uint32_t cr3 = w->v->cr3;
-    uint8_t *hint = &w->by_cr3[(cr3 >> 12 ^ cr3 >> 5) % CR3_HASH];
-    struct view *oldest = NULL;
+    uint16_t *hint = &w->by_cr3[(cr3 >> 12 ^ cr3 >> 5) % CR3_HASH];
     if (*hint && w->view[*hint].used && w->view[*hint].cr3 == cr3)
         return &w->view[*hint];
-    for (unsigned i = 1; i < VIEW_COUNT; i++) {
-        struct view *view = &w->view[i];
-        if (view->used && view->cr3 == cr3) {
-            *hint = (uint8_t)i;
-            return view;
+    for (unsigned i = 1; i < w->top; i++)
+        if (w->view[i].used && w->view[i].cr3 == cr3) {
+            *hint = (uint16_t)i;
+            return &w->view[i];
         }
-        if (!view->used) {
-            if (!oldest || oldest->used)
-                oldest = view;
-        } else if (!oldest || (oldest->used && view->last_use < oldest->last_use)) {
-            oldest = view;
-        }
-    }
-    if (oldest->used) {
-        stats_of(w)->views_evicted++;
-        view_reset(oldest, w->rmap);
-    } else if (!view_use(oldest)) {
-        view_reset(w->current_user, w->rmap);
-        return w->current_user;
-    }
+    struct view *view = spare_view(w);
     stats_of(w)->views_created++;
-    oldest->cr3 = cr3;
-    oldest->code_moved = true;
-    *hint = (uint8_t)oldest->number;
-    return oldest;
+    view->cr3 = cr3;
+    view->code_moved = true;
+    *hint = view->number;
+    return view;
 }
 
 void views_cr3_loaded(struct views *w)
@@ -356,7 +369,7 @@ static void protect_page(struct views *w, struct view *view, uint32_t page)
 /* Views in which a page could not be protected are emptied: that needs no further host mapping. */
 static void reset_broken(struct views *w)
 {
-    for (unsigned i = 0; w->broken && i < VIEW_COUNT; i++)
+    for (unsigned i = 0; w->broken && i < w->top; i++)
         if (w->view[i].used && w->broken >> i % 64 & 1)
             view_reset(&w->view[i], w->rmap);
     w->broken = 0;
@@ -385,22 +398,27 @@ static void protect_mapping(void *opaque, uint16_t number, uint32_t page)
 void views_protect_frame(struct views *w, uint32_t gfn)
 {
     rmap_each(w->rmap, gfn, protect_mapping, w);
-    for (unsigned i = 0; i < VIEW_COUNT; i++)
-        if (w->view[i].used)
+    for (unsigned i = 0; i < w->top; i++)
+        if (w->view[i].large)
             protect_large(w, &w->view[i], gfn);
     reset_broken(w);
 }
 
 /* --- filling --- */
 
+/* Called before each fill, which maps a slot at most. */
 static void keep_budget(struct views *w, struct view *filling)
 {
     uint32_t total = 0;
-    for (unsigned i = 0; i < VIEW_COUNT; i++)
+    if (w->headroom >= SLOT_PAGES) {
+        w->headroom -= SLOT_PAGES;
+        return;
+    }
+    for (unsigned i = 0; i < w->top; i++)
         total += w->view[i].mapped;
     while (total > w->budget) {
         struct view *oldest = NULL;
-        for (unsigned i = 1; i < VIEW_COUNT; i++) {
+        for (unsigned i = 1; i < w->top; i++) {
             struct view *view = &w->view[i];
             if (view->used && view->mapped && view != w->current_user &&
                 (!oldest || view->last_use < oldest->last_use))
@@ -414,6 +432,7 @@ static void keep_budget(struct views *w, struct view *filling)
         view_reset(oldest, w->rmap);
         stats_of(w)->views_evicted++;
     }
+    w->headroom = w->budget - total;
 }
 
 /* How a frame may be mapped: not at all, or with which permission. */
@@ -431,7 +450,7 @@ static bool map_large(struct views *w, struct view *view, unsigned slot, const s
     struct slot *s = &view->slots[slot];
     uint32_t first = (uint32_t)((walk->gpa - (la & ((1u << SLOT_SHIFT) - 1))) >> 12);
     bool want_write = walk->writable && walk->dirty;
-    s->large = true;
+    s->large = view->large = true;
     for (unsigned n = 0; n < SLOT_PAGES;) {
         bool writable, next;
         unsigned run = 1;

@@ -236,6 +236,7 @@ void view_slot_drop(struct view *w, struct rmap *r, unsigned slot)
 void view_reset(struct view *w, struct rmap *r)
 {
     unmap_all(w, r);
+    w->large = false;
     for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
         if (view_slot_populated(w, slot))
             slot_close(w, slot);

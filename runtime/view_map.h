@@ -36,6 +36,7 @@ struct view {
     uint64_t last_use;
     bool code_moved;     /* the mapping of a noted code page may have changed */
     uint64_t generation; /* see views_code_moved() */
+    bool large;          /* a slot has been mapped from a large page since the last reset */
     uint32_t mapped;     /* pages mapped one by one: an upper bound on host mappings */
     struct slot *slots;
     uint64_t populated[SLOT_COUNT / 64];
