@@ -4,6 +4,7 @@
   bench/run                     the workloads and the boot, three rounds: bt, native, QEMU
   bench/run nano                what single privileged operations cost in a guest
   bench/run scale               how costs grow with processes and with memory
+  bench/run programs            Debian's python3, sqlite3, openssl, gcc and others
   bench/run suite --only fib    workloads whose names begin so (NAME= is exact)
   bench/run --engines native,bt,interp,qemu,bochs -s 10 --rounds 5
   bench/run --report DIR        the tables again, from what an earlier run wrote
@@ -17,6 +18,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import time
 
@@ -27,13 +29,14 @@ from measure import Run, machine_cpu
 ENGINES = ("native", "bt", "interp", "qemu", "bochs", "kvm")
 # How much slower than native an engine may be expected to run: its iterations are divided by this.
 SLOWNESS = {"interp": 10, "bochs": 5}
-SCALE_POINTS = (1, 10, 50, 100, 200, 500)
+SCALE_POINTS = (1, 2, 10, 50, 100, 200, 500)
 MEMORY_POINTS = ("64M", "256M", "1G", "3G")
+PROGRAMS_MEMORY = "768M"
 
 
 def parse():
     ap = argparse.ArgumentParser(prog="bench/run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("what", nargs="*", help="suite, boot, nano, scale (default: suite boot)")
+    ap.add_argument("what", nargs="*", help="suite, boot, nano, scale, programs (default: suite boot)")
     ap.add_argument("--engines", default="native,bt,qemu", help="commas between: " + " ".join(ENGINES))
     ap.add_argument("--rounds", "-r", type=int, default=3)
     ap.add_argument("-s", "--scale", type=int, default=1, help="divide the workloads' iterations")
@@ -53,11 +56,13 @@ def parse():
     ap.add_argument("--guests", default="", help=argparse.SUPPRESS)
     ap.add_argument("--parts", default="", help=argparse.SUPPRESS)
     ap.add_argument("--image", default="", help=argparse.SUPPRESS)
+    ap.add_argument("--programs-image", default="", help=argparse.SUPPRESS)
+    ap.add_argument("--room", default="", help=argparse.SUPPRESS)
     a = ap.parse_args()
     a.what = a.what or ["suite", "boot"]
     for w in a.what:
-        if w not in ("suite", "boot", "nano", "scale"):
-            ap.error(f"nothing called {w}: suite, boot, nano, scale")
+        if w not in ("suite", "boot", "nano", "scale", "programs"):
+            ap.error(f"nothing called {w}: suite, boot, nano, scale, programs")
     a.engines = a.engines.split(",")
     for e in a.engines:
         if e not in ENGINES:
@@ -93,16 +98,16 @@ def guest_command(engine, a, kernel, initrd, append, memory):
     raise ValueError(engine)
 
 
-def run_guest(engine, a, mode, memory=None, **how):
+def run_guest(engine, a, mode, memory=None, image=None, **how):
     """Debian's kernel with the benchmark's initramfs; mode is what its command line asks for."""
-    memory = memory or a.memory
+    memory, image = memory or a.memory, image or a.image
     append = f"console=ttyS0,115200 quiet panic=-1 {a.append} {mode}"
     kernel = os.path.join(a.guests, f"linux-{a.kernel}", "vmlinuz")
     if engine == "bochs":
         # It goes on after the guest's end.
         how["stop_at"] = "INIT" if "mode=boot" in mode else "DONE"
-        return bochs.run(a, kernel, append, memory_bytes(memory) >> 20, memory_bytes(memory), **how)
-    return Run(guest_command(engine, a, kernel, a.image, append, memory), guest_bytes=memory_bytes(memory),
+        return bochs.run(a, kernel, image, append, memory_bytes(memory) >> 20, memory_bytes(memory), **how)
+    return Run(guest_command(engine, a, kernel, image, append, memory), guest_bytes=memory_bytes(memory),
                patience=a.patience, limit=7200, **how)
 
 
@@ -128,18 +133,36 @@ class Shower:
         print(("\r\033[K" if self.tty else "") + f"    {self.title}: {text}", flush=True)
 
 
-def suite_round(engine, a, number):
+class Kit:
+    """A program that times workloads and says so in RES lines, and where it is to be found."""
+
+    def __init__(self, a, file, native, **guest):
+        self.file, self.native, self.guest = file, native, guest
+        self.names = workload_names(a, os.path.join(a.parts, file))
+
+
+def suite_kit(a):
+    return Kit(a, "workloads", [os.path.join(a.parts, "workloads")])
+
+
+def programs_kit(a):
+    """In the image and in the chroot it is /bin/programs."""
+    return Kit(a, "programs", a.room.split() + ["/bin/programs"] if a.room else None,
+               image=a.programs_image, memory=PROGRAMS_MEMORY)
+
+
+def suite_round(engine, a, number, kit):
     """All workloads on one engine. A guest that dies or hangs at one loses that one: the rest run in another."""
     shower = Shower(f"round {number}, {engine}")
     division = a.scale * SLOWNESS.get(engine, 1)
-    names, results, lost, walls, others, steal = list(a.names), {}, {}, 0.0, 0.0, 0.0
+    names, results, lost, walls, others, steal = list(kit.names), {}, {}, 0.0, 0.0, 0.0
     while names:
         words = [f"{n}=" for n in names]
         if engine == "native":
-            run = run_native(a, [os.path.join(a.parts, "workloads"), "-s", str(division), *words], shower)
+            run = run_native(a, [*kit.native, "-s", str(division), *words], shower)
         else:
-            arguments = ",".join(["/bin/workloads", "-s", str(division), *words])
-            run = run_guest(engine, a, f"ringdown.mode=run ringdown.parts={arguments}", show=shower)
+            arguments = ",".join([f"/bin/{kit.file}", "-s", str(division), *words])
+            run = run_guest(engine, a, f"ringdown.mode=run ringdown.parts={arguments}", show=shower, **kit.guest)
         walls, others, steal = walls + run.wall, others + run.others, steal + run.steal
         results.update(run.results)
         if run.ended:
@@ -237,9 +260,8 @@ def quiet_share():
     return machine_cpu()[0] - before
 
 
-def workload_names(a):
-    import subprocess
-    listing = subprocess.run([os.path.join(a.parts, "workloads"), "-l", "-g"], stdout=subprocess.PIPE, check=True, text=True).stdout
+def workload_names(a, program):
+    listing = subprocess.run([program, "-l"], stdout=subprocess.PIPE, check=True, text=True).stdout
     names = [line.split()[0] for line in listing.splitlines()]
     if a.only:
         wanted = a.only.split(",")
@@ -264,13 +286,14 @@ def main():
     if missing:
         print(f"not found, left out: {' '.join(missing)}")
     engines = [e for e in a.engines if e not in missing]
-    a.names = workload_names(a)
-    if not a.names:
-        sys.exit(f"bench/run: no workload begins with {a.only}")
+    kits = {what: make(a) for what, make in (("suite", suite_kit), ("programs", programs_kit)) if what in a.what}
+    for what, kit in kits.items():
+        if not kit.names:
+            sys.exit(f"bench/run: no workload of {what} begins with {a.only}")
     data = {"machine": machine(), "settings": {k: getattr(a, k) for k in ("kernel", "append", "memory", "rounds", "scale", "options")},
-            "suite": [], "boot": [], "nano": [], "scale": []}
+            "suite": [], "boot": [], "nano": [], "scale": [], "programs": []}
     data["machine"]["others_before"] = quiet_share()
-    rounds = {"suite": suite_round, "boot": boot_round, "nano": nano_round}
+    rounds = {"boot": boot_round, "nano": nano_round}
     for what in a.what:
         print(f"==> {what}: {a.rounds} interleaved rounds of {' '.join(engines)}", flush=True)
         for number in range(1, a.rounds + 1):
@@ -279,6 +302,9 @@ def main():
                     continue
                 if what == "scale":
                     data["scale"] += scale_round(engine, a, number)
+                elif what in kits:
+                    if engine != "native" or kits[what].native:
+                        data[what].append(suite_round(engine, a, number, kits[what]))
                 else:
                     data[what].append(rounds[what](engine, a, number))
                 with open(os.path.join(a.out, "results.json"), "w") as f:

@@ -60,7 +60,7 @@ def make_cd(work, kernel, initrd, append):
     return iso
 
 
-def run(a, kernel, append, megs, guest_bytes, **how):
+def run(a, kernel, initrd, append, megs, guest_bytes, **how):
     with tempfile.TemporaryDirectory() as work:
         fifo, log = os.path.join(work, "com1"), os.path.join(work, "log")
         configuration, script = os.path.join(work, "bochsrc"), os.path.join(work, "go")
@@ -70,7 +70,7 @@ def run(a, kernel, append, megs, guest_bytes, **how):
         display = 'rfb, options="timeout=0"' if glob.glob("/usr/lib/*/bochs/plugins/libbx_rfb_gui.so") else "nogui"
         with open(configuration, "w") as f:
             f.write(CONFIGURATION.format(display=display, megs=megs, share=SHARE, fifo=fifo, log=log,
-                                         iso=make_cd(work, kernel, a.image, append)))
+                                         iso=make_cd(work, kernel, initrd, append)))
         command = [a.bochs, "-q", "-f", configuration]
         # A build with the debugger, as Debian's is, waits for the command to go on.
         words = subprocess.run([a.bochs, "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).stdout

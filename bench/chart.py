@@ -97,8 +97,9 @@ class ScaleChart(Picture):
 
     WIDE, HIGH, GAP = 260, 190, 70
 
-    def __init__(self, points, headline):
+    def __init__(self, points, headline, growth):
         super().__init__()
+        self.growth = growth
         self.text(12, 22, "Cost of an operation as the guest grows", 15, weight="bold")
         self.text(12, 40, headline, 11, "#555")
         x = 12
@@ -127,7 +128,10 @@ class ScaleChart(Picture):
             span = math.log(xs[-1] / xs[0]) or 1
             return (left + self.WIDE * math.log(x / xs[0]) / span, top + self.HIGH * (1 - math.log(y / low) / math.log(high / low)))
 
+        rows = self.growth.get((what, "processes" if axis == "processes" else "memory"), [])
+        within = ", ".join(f"{e} {factor:.1f}" for e, factor, _, _ in rows)
         self.text(left, top - 8, f"{what}, ns", 12, weight="bold")
+        self.text(left + self.WIDE, top - 8, f"within: {within}" if within else "", 10, "#555", "end")
         v = low
         while v <= high:
             y = at(xs[0], v)[1]

@@ -11,6 +11,11 @@ GROUPS = {
     "self-modifying and generated code": ["smc_patch", "smc_mprotect", "smc_data", "jit_cold", "jit_warm", "jit_map"],
     "system calls and files": ["getppid_int80", "getppid_vdso", "clock_gettime", "read_zero4k", "pread4k", "access", "create_unlink"],
     "processes and memory management": ["mmap_touch", "pipe_pp", "ctx8", "fork_exit", "fork_exec", "shell", "segv", "signal", "nanosleep1ms"],
+    "Debian's interpreters": ["py_start", "py_objects", "py_dicts", "py_text", "py_floats", "py_bignum", "bc"],
+    "Debian's database": ["sql_insert", "sql_query"],
+    "Debian's crypto": ["ssl_sha256", "ssl_aes", "ssl_sha3", "ssl_prime"],
+    "Debian's compiler and binary utilities": ["gcc_O0", "gcc_O2", "objdump"],
+    "busybox on data": ["bzip2", "bunzip2", "sort"],
     "intercepted instructions": ["rdtsc", "cpuid", "outb_80", "inb_61"],
 }
 SELF_MODIFYING = GROUPS["self-modifying and generated code"]

@@ -157,10 +157,14 @@ def nano_table(rounds):
     return out
 
 
+def memory_mib(text):
+    return float(text[:-1]) * (1024 if text[-1] == "G" else 1)
+
+
 def scale_table(points):
     engines = list(dict.fromkeys(p["engine"] for p in points))
     rows = sorted({(p["memory"] == "512M", p["what"], p["memory"], p["processes"]) for p in points},
-                  key=lambda r: (not r[0], r[1], float(r[2][:-1]) * (1024 if r[2][-1] == "G" else 1), r[3]))
+                  key=lambda r: (not r[0], r[1], memory_mib(r[2]), r[3]))
     out = [f"{'ns':8s}{'memory':>8s}{'processes':>11s}" + "".join(f"{e:>12s}" for e in engines)]
     for _, what, memory, processes in rows:
         line = f"{what:8s}{memory:>8s}{processes:11d}"
@@ -168,6 +172,37 @@ def scale_table(points):
             got = [p["ns"] for p in points if (p["engine"], p["what"], p["memory"], p["processes"]) == (e, what, memory, processes)]
             line += f"{statistics.median(got):12.0f}" if got else f"{'-':>12s}"
         out.append(line)
+    return out
+
+
+def growth(points):
+    """By what factor each cost varies: {(what, axis): [(engine, factor, (x, ns) of the least, of the most)]}.
+
+    A single process has nobody to switch to, so its "switch" does not count.
+    """
+    out = {}
+    for p in points:
+        axis = "processes" if p["memory"] == "512M" else "memory"
+        x = p["processes"] if axis == "processes" else memory_mib(p["memory"])
+        if (p["what"], axis, x) != ("switch", "processes", 1):
+            out.setdefault((p["what"], axis), {}).setdefault(p["engine"], {}).setdefault(x, []).append(p["ns"])
+    for key, engines in out.items():
+        rows = []
+        for e, curve in engines.items():
+            medians = sorted((statistics.median(ns), x) for x, ns in curve.items())
+            if len(medians) > 1:
+                rows.append((e, medians[-1][0] / max(medians[0][0], 1), medians[0][::-1], medians[-1][::-1]))
+        out[key] = rows
+    return out
+
+
+def growth_lines(points):
+    unit = {"processes": "processes", "memory": "MiB"}
+    out = []
+    for (what, axis), rows in growth(points).items():
+        for e, factor, (least_at, least), (most_at, most) in rows:
+            out.append(f"{what} over {axis}, {e}: flat within {factor:.1f} (least {least:.0f} ns at {least_at:g} {unit[axis]}, "
+                       f"most {most:.0f} ns at {most_at:g})")
     return out
 
 
@@ -207,8 +242,8 @@ def check_limits(s, boots, path):
 
 def machine_lines(d):
     m, busy = d["machine"], []
-    for kind in ("suite", "boot"):
-        busy += [r["others"] for r in d[kind]]
+    for kind in ("suite", "boot", "programs"):
+        busy += [r["others"] for r in d.get(kind, [])]
     return [f"machine: {m['processor']}, {m['processors']} processors{' (virtual machine)' if m['virtual'] else ''}, "
             f"{m['memory_mib']} MiB, Linux {m['host_kernel']}; {m['date']}",
             f"guest: Debian {d['settings']['kernel']} {d['settings']['append']}, {d['settings']['memory']}; "
@@ -224,14 +259,19 @@ def write(data, out, limits=""):
         lines += [""] + suite_table(s) + [""] + marks(s)
         write_csv(os.path.join(out, "results.csv"), s)
         RatioChart(s, [f"Time as a multiple of {TITLES[s.base]}", machine_lines(data)[0], machine_lines(data)[1]]).write(os.path.join(out, "chart.svg"))
+    if any(d["results"] for d in data.get("programs", [])):
+        p = Suite(data["programs"])
+        lines += ["", "programs of Debian's i386 packages"] + suite_table(p)
+        write_csv(os.path.join(out, "programs.csv"), p)
+        RatioChart(p, [f"Debian's programs: time as a multiple of {TITLES[p.base]}", machine_lines(data)[0], machine_lines(data)[1]]).write(os.path.join(out, "programs.svg"))
     if data["boot"]:
         table, boots = boot_table(data["boot"])
         lines += [""] + table
     if data["nano"]:
         lines += [""] + nano_table(data["nano"])
     if data["scale"]:
-        lines += [""] + scale_table(data["scale"])
-        ScaleChart(data["scale"], machine_lines(data)[0]).write(os.path.join(out, "scale.svg"))
+        lines += [""] + scale_table(data["scale"]) + [""] + growth_lines(data["scale"])
+        ScaleChart(data["scale"], machine_lines(data)[0], growth(data["scale"])).write(os.path.join(out, "scale.svg"))
     with open(os.path.join(out, "table.txt"), "w") as f:
         f.writelines(line + "\n" for line in lines)
     print("\n" + "\n".join(lines))

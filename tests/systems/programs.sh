@@ -9,6 +9,7 @@
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 . "$TOP/tests/lib/initramfs.sh"
+. "$TOP/tests/lib/room.sh"
 . "$TOP/tests/lib/vm.sh"
 
 engine=bt kernel=686 memory=768M parts="busybox bc python sqlite openssl gcc" seconds=600
@@ -30,35 +31,16 @@ name=programs-$kernel-$engine
 want=$LOGS/$name.host got=$LOGS/$name.guest
 mkdir -p "$LOGS"
 
-# The chroot: hard links to the fetched tree, so that nothing can be written into it by accident.
-room=$CACHE/room.$$
-remove_room() { rm -rf "$room"; }
 trap remove_room EXIT
-cp -al "$GUESTS/root-i386" "$room" && mkdir -p "$room/tmp" "$room/test" "$room/dev" &&
-    cp "$TOP"/tests/systems/programs/* "$room/test/" &&
-    : >"$room/dev/null" || fail "cannot make a copy of the tree"
-in_room="PARTS='$parts' exec /bin/busybox sh /test/run.sh"
-host_run() {
-    local way
-    if [ "$(id -u)" = 0 ]; then
-        way=(chroot "$room")
-    elif unshare -r true 2>/dev/null; then
-        way=(unshare -r chroot "$room")
-    elif sudo -n true 2>/dev/null; then
-        way=(sudo -n chroot "$room")
-    else
-        return 77
-    fi
-    env -i PATH="$PATH" timeout "$seconds" "${way[@]}" /bin/busybox sh -c "$PREPARE; $in_room" </dev/null 2>&1
-}
-# sh, cp, cat and their like are busybox's, as in the guest; what Debian's packages brought stays.
-PREPARE='export PATH=/usr/bin:/bin; /bin/busybox --install -s /bin'
-host_run >"$want"
+make_room
 case $? in
 0) ;;
 77) skip "no way to run the host's side: neither root, nor user namespaces, nor sudo" ;;
-*) fail "the host's own run failed; see $want" ;;
+*) fail "cannot make a copy of the tree" ;;
 esac
+mkdir -p "$ROOM/test" && cp "$TOP"/tests/systems/programs/* "$ROOM/test/" || fail "cannot make a copy of the tree"
+in_room /bin/busybox env PATH=/usr/bin:/bin PARTS="$parts" /bin/busybox timeout "$seconds" /bin/busybox sh /test/run.sh \
+    </dev/null >"$want" 2>&1 || fail "the host's own run failed; see $want"
 
 make_programs_image || fail "cannot make the initramfs"
 log=$LOGS/$name.log
