@@ -6,7 +6,7 @@
 enum {
     LOOPS = 50,
     LOOPS_LONG = 600, /* with `long` on the command line */
-    PORT_READS = 30000,
+    PORT_READS = 200000,
     REMAPS = 4000,
     REWRITES = 3000,
     PORT = 0x61,

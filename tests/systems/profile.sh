@@ -57,10 +57,10 @@ for name in ("bt", "map"):
     check(share(p, "hot_loop", ["translated"]) > 0.4, f"{name}: hot_loop has {share(p, 'hot_loop'):.2f}")
     check("hot_loop" in text.split("guest functions")[1].splitlines()[1], f"{name}: hot_loop is not the first function:\n{text}")
     calls = {c["instruction"]: c for c in p["callouts"] if not c["soft"]}
-    check(calls["IN"]["count"] >= 30000 and calls["INVLPG"]["count"] >= 4000, f"{name}: call-outs {calls}")
+    check(calls["IN"]["count"] >= 200000 and calls["INVLPG"]["count"] >= 4000, f"{name}: call-outs {calls}")
     check(calls["IN"]["samples"] > 0, f"{name}: no sample of IN")
     check(p["activities"]["retranslate"]["count"] >= 1000, f"{name}: {p['activities']['retranslate']}")
-    check(p["activities"]["devices"]["count"] >= 30000, f"{name}: {p['activities']['devices']}")
+    check(p["activities"]["devices"]["count"] >= 200000, f"{name}: {p['activities']['devices']}")
     mapped = p["activities"]["fault"]["count"] + p["activities"]["soft_miss"]["count"]
     check(mapped >= 4000, f"{name}: {mapped} faults and misses for 4000 remapped pages")
     check(share(p, "hot_remap") + share(p, "pte_set") > 0.002, f"{name}: hot_remap is not seen")
