@@ -24,6 +24,13 @@ static greg_t *regs_of(void *ucontext)
     return ((ucontext_t *)ucontext)->uc_mcontext.gregs;
 }
 
+static void redirect(long long *regs, uint32_t id)
+{
+    regs[REG_R8] = id;
+    regs[REG_RIP] = (greg_t)bt_exit_entry;
+    regs[REG_EFL] &= ~(greg_t)EFL_TF;
+}
+
 /* ESP, which lags behind inside a run of pushes and pops. */
 static uint32_t esp_of(const long long *regs, const struct recovery *r)
 {
@@ -34,9 +41,7 @@ void bt_leave(struct bt *bt, long long *regs, uint32_t id, const struct recovery
 {
     bt->v->hot.exit_eip = r->eip;
     regs[REG_R12] = esp_of(regs, r);
-    regs[REG_R8] = id;
-    regs[REG_RIP] = (greg_t)bt_exit_entry;
-    regs[REG_EFL] &= ~(greg_t)EFL_TF;
+    redirect(regs, id);
 }
 
 /* --- recovery --- */
@@ -131,6 +136,16 @@ static bool leave_before(struct bt *bt, greg_t *regs, uint32_t id)
     return true;
 }
 
+/* A guest's return has gone elsewhere than its call said, to the address in r8d. */
+static void return_elsewhere(struct bt *bt, greg_t *regs)
+{
+    struct recovery r;
+    if (bt_recover(bt, (uint64_t)regs[REG_RIP], &r))
+        bt_soft_return(bt, r.block, r.eip);
+    bt->v->hot.exit_eip = (uint32_t)regs[REG_R8];
+    redirect(regs, EXIT_ID_INDIRECT);
+}
+
 static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
 {
     uint64_t hva = (uint64_t)info->si_addr;
@@ -140,6 +155,10 @@ static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
     }
     if (!in_cache(bt, (uint64_t)regs[REG_RIP]))
         return false;
+    if (vcpu_guard_holds(bt->v, hva)) {
+        return_elsewhere(bt, regs);
+        return true;
+    }
     bool write = regs[REG_ERR] & PF_ERROR_WRITE;
     struct recovery r;
     if (bt_recover(bt, (uint64_t)regs[REG_RIP], &r))

@@ -4,7 +4,10 @@
  * An instruction becomes soft when it has caused SOFT_FAULTS host faults within SOFT_WINDOW: then
  * the faults cost more than the probe would. It is on probation from then on: when fewer than
  * SOFT_FAULTS of its probes miss in a probation, it becomes hard again; each relapse doubles the
- * next probation. */
+ * next probation.
+ *
+ * A call whose callee has returned elsewhere SOFT_RETURNS times (to another stack's caller, mostly)
+ * is soft until the next flush: then its return is compared instead of faulting. */
 #include "runtime/bt_state.h"
 
 #include "devices/device.h"
@@ -18,6 +21,7 @@
 #define RELAPSES_MAX 8u
 #define PATIENCE_MAX 2u /* a translation costs what a few faults do */
 #define REPEATS      16u
+#define SOFT_RETURNS 3u
 
 static uint64_t now(struct bt *bt)
 {
@@ -56,6 +60,22 @@ void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip)
     s->since = time;
     bt->soft_list[bt->soft_count++] = (uint16_t)(s - bt->sites);
     bt->v->machine->stats.sites_softened++;
+    cache_set_soft(b->page, la, true);
+    bt->softened = b;
+}
+
+void bt_soft_return(struct bt *bt, struct block *b, uint32_t eip)
+{
+    uint32_t la = eip + bt->mode.cs_base;
+    struct soft_site *s = site_of(bt, b->page, la);
+    if (s->page != b->page || s->la != la) {
+        if (s->page && s->soft)
+            return;
+        *s = (struct soft_site){.page = b->page, .la = la};
+    }
+    if (++s->count < SOFT_RETURNS)
+        return;
+    *s = (struct soft_site){0};
     cache_set_soft(b->page, la, true);
     bt->softened = b;
 }

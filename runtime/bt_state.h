@@ -158,6 +158,8 @@ void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size)
 
 /* bt_soft.c */
 void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip);
+/* A call whose callee has not returned to it. */
+void bt_soft_return(struct bt *bt, struct block *b, uint32_t eip);
 void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip, uint32_t la);
 void bt_soft_review(struct bt *bt);
 void bt_soft_invlpg(struct bt *bt, uint32_t la);

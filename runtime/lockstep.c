@@ -25,8 +25,7 @@
 #include <string.h>
 #include <x86intrin.h>
 
-#define VCPU_ALIGN 4096u
-#define ALL_SHARE  16u /* of the time, for comparing all memory */
+#define ALL_SHARE 16u /* of the time, for comparing all memory */
 
 /* --- life --- */
 
@@ -38,11 +37,9 @@ static int create_shadow(struct lockstep *ls)
     s->lockstep = ls;
     s->phys = NULL;
     s->bus = bus_create();
-    size_t size = (sizeof(*ls->b) + VCPU_ALIGN - 1) & ~(size_t)(VCPU_ALIGN - 1);
-    ls->b = s->vcpu = aligned_alloc(VCPU_ALIGN, size);
+    ls->b = s->vcpu = vcpu_allocate();
     if (!s->bus || !ls->b)
         return -ENOMEM;
-    memset(ls->b, 0, sizeof(*ls->b));
     ls->b->machine = s;
     s->phys = phys_create(phys_ram_size(m->phys), s->bus, &error);
     if (!s->phys || (error = fpu_create(ls->b)))
@@ -110,7 +107,7 @@ void lockstep_destroy(struct lockstep *ls)
         interp_destroy(ls->b->interp);
     if (ls->b)
         fpu_destroy(ls->b);
-    free(ls->b);
+    vcpu_release(ls->b);
     phys_destroy(ls->shadow.phys);
     bus_destroy(ls->shadow.bus);
     if (ls->decoder)

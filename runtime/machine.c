@@ -19,9 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MIB         (1ull << 20)
-#define VCPU_ALIGN  4096
-#define ALIGN_UP(n) (((n) + VCPU_ALIGN - 1) & ~(size_t)(VCPU_ALIGN - 1))
+#define MIB (1ull << 20)
 
 struct maker {
     struct machine *m;
@@ -90,10 +88,9 @@ static bool create_vcpu(struct maker *k)
         snprintf(k->err, k->err_size, "--cpu: %s", why);
         return false;
     }
-    struct vcpu *v = m->vcpu = aligned_alloc(VCPU_ALIGN, ALIGN_UP(sizeof *v));
+    struct vcpu *v = m->vcpu = vcpu_allocate();
     if (!v)
         return fail(k, "cannot create the processor", 0);
-    memset(v, 0, sizeof *v);
     v->machine = m;
     v->delivering = -1;
     phys_set_watch_callback(m->phys, frame_watched, v);
@@ -198,7 +195,7 @@ void machine_destroy(struct machine *m)
         if (v->interp)
             interp_destroy(v->interp);
         fpu_destroy(v);
-        free(v);
+        vcpu_release(v);
     }
     if (m->cpu_model)
         cpu_model_destroy(m->cpu_model);

@@ -77,10 +77,20 @@ static void push_return_address(struct lowering *l)
     lower_esp_settle(l);
 }
 
-/* Where the host return of the callee lands: is r8d the address that this call has stored? */
+/* Where the host return of the callee lands: is r8d the address that this call has stored? As long
+ * as it always is, a load that faults if it is not costs least (runtime/vcpu_memory.c):
+ *     lea  r9d, [r8 - next]
+ *     mov  r9, [r15 + r9*8 + slot] */
 static void check_return(struct lowering *l)
 {
     struct emitter *e = &l->e;
+    if (!l->soft) {
+        struct mem slot = {.base = H_VCPU, .index = H_R9, .scale = 8};
+        slot.disp = (int32_t)offsetof(struct vcpu, expected.slot);
+        emit_add_imm(e, H_R9, H_R8, (int32_t)-l->next_eip);
+        emit_mem(e, (struct opc){PFX_W, 0, 0x8b}, H_R9, &slot);
+        return;
+    }
     emit_mov64(e, H_R9, H_RCX);
     emit_add_imm(e, H_RCX, H_R8, (int32_t)-l->next_eip);
     uint8_t *same = emit_jrcxz(e);

@@ -485,6 +485,8 @@ static bool match_word(const struct check *c, struct match *m, enum word word)
         return value == tlb_field(c, offsetof(struct tlb_entry, gfn));
     case WORD_GATE:
         return value >= c->env->gate_words && value < c->env->gate_end && !(value & 3);
+    case WORD_EXPECTED:
+        return value == offsetof(struct vcpu, expected.slot);
     case WORD_BRANCH:
         m->branch = m->p;
         return true;

@@ -52,8 +52,8 @@ const struct rule verify_rules[] = {
 _Static_assert(RULE_COUNT < 256, "rule numbers are bytes");
 
 static const char *const word_texts[WORD_COUNT] = {
-    "=exit", "=lookup", "=indirect", "=>",     "#exit", "&host",
-    "&any",  "@probe",  "@host",     "@mixed", "@gfn",  "@gate",
+    "=exit",  "=lookup", "=indirect", "=>",   "#exit", "&host",     "&any",
+    "@probe", "@host",   "@mixed",    "@gfn", "@gate", "@expected",
 };
 
 struct step verify_programs[PATTERN_COUNT][STEPS_MAX + 1];

@@ -79,6 +79,7 @@ enum word {
     WORD_TLB_MIXED,
     WORD_TLB_GFN,
     WORD_GATE,
+    WORD_EXPECTED,
     WORD_COUNT,
 };
 

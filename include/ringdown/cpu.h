@@ -175,7 +175,17 @@ struct vcpu {
         uint64_t
             retired; /* instructions begun; whoever leaves before the end of one takes it back */
     } count;
+    /* Last, see vcpu_memory.c. */
+    struct {
+        uint64_t nothing, slot;
+    } __attribute__((aligned(16))) expected;
 };
+
+/* Zeroed memory, NULL if there is none; and its end. */
+struct vcpu *vcpu_allocate(void);
+void vcpu_release(struct vcpu *v);
+/* Whether a host fault at `hva` means that a guest's return went elsewhere than expected. */
+bool vcpu_guard_holds(const struct vcpu *v, uint64_t hva);
 
 /* Paging, protection and mode in the manual's words. */
 static inline bool vcpu_protected(const struct vcpu *v)

@@ -9,6 +9,8 @@ static const char *const sequences[] = {
     SET_R8 PROBE,
     SET_R8 PROBE_CALL LEAVE,
     "e8 =block " RETURN_CHECK LEAVE,
+    "e8 =block " RETURN_LOAD LEAVE,
+    "e8 =block 458d48f4 4f8b8ccf @expected.slot" LEAVE,
     "e8 =block 4181f878563412 0f85 =lookup" LEAVE,
     "e8 =block 4c8bc9 418d48f4 e308 498bc9 e9 =lookup 498bc9" LEAVE,
     "6567458b0424 458d642404 c3",
@@ -190,6 +192,21 @@ Test(verify, sequences_refused)
     block(VERIFY_SCRATCH, PROBE);
     block(VERIFY_SCRATCH, PROBE_CALL LEAVE);
     block(VERIFY_SCRATCH, RETURN_CHECK LEAVE);
+    block(VERIFY_SCRATCH, RETURN_LOAD LEAVE);
+    /* the return's load: a difference of 64 bits, another base, scale, index, word, direction */
+    static const char *const loads[] = {
+        "4d8d48f4 4f8b8ccf @expected.slot",       "458d4cf4 4f8b8ccf @expected.slot",
+        "458d48f4 4f8b8c8f @expected.slot",       "458d48f4 4f8b8cd7 @expected.slot",
+        "458d48f4 4f8b8ccf @expected.nothing",    "458d48f4 4f898ccf @expected.slot",
+        "458d48f4 418bc9 4f8b8ccf @expected.slot"};
+    for (size_t i = 0; i < COUNT(loads); i++) {
+        struct verify_report report;
+        char text[256];
+        snprintf(text, sizeof(text), SET_R8 "%s" LEAVE, loads[i]);
+        struct code whole = code_assemble(text);
+        cr_expect_neq(code_verify(&whole, false, &report), VERIFY_NONE, "%s", loads[i]);
+        refused++;
+    }
     block(VERIFY_SCRATCH, "c3");
     block(VERIFY_SCRATCH, "41b8 #0 e9 =exit c3");
     block(VERIFY_SCRATCH, SET_R8 TIME " c3");
@@ -307,6 +324,7 @@ Test(verify, sequences_are_exact)
         {SET_R8,       PROBE,                "",               {{0}}                              },
         {SET_R8,       PROBE_CALL,           LEAVE,            {{0}}                              },
         {"e8 =block ", RETURN_CHECK,         LEAVE,            {{6, 4}}                           },
+        {"e8 =block ", RETURN_LOAD,          LEAVE,            {{3, 4}}                           },
         {"",           STRING_MOVE,          LEAVE,            {{15, 2}}                          },
         {"",           STRING_STORE,         LEAVE,            {{11, 2}}                          },
         {"",           STRING_LOAD,          LEAVE,            {{11, 1}}                          },

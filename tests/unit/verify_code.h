@@ -26,6 +26,7 @@
 #define CODE_FIRST   1000u
 #define CODE_GATES   0x100000u
 #define LEAVE        " 41b8 #0 e9 =exit"
+#define RETURN_LOAD  "458d8878563412 4f8b8ccf @expected.slot"
 
 static const struct code_place {
     const char *name;
@@ -60,6 +61,8 @@ static const struct code_field {
     FIELD(hot.monitor_rsp),
     FIELD(hot.return_sp),
     FIELD(hot.jump_cache),
+    FIELD(expected.nothing),
+    FIELD(expected.slot),
     FIELD(hot.jump_tag),
     FIELD(hot.view),
     FIELD(hot.scratch),

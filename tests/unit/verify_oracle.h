@@ -37,6 +37,7 @@ struct oracle {
     int probed, probed_writes; /* size and direction of the last probe */
     int64_t mask;              /* of the last AND r8d, imm; -1: none */
     bool to_view[2];           /* rsi, rdi are in the view */
+    bool difference;           /* r9d has just been computed from r8 */
     bool ends;
 };
 
@@ -153,7 +154,12 @@ static inline bool oracle_tlb(struct oracle *o, const cs_x86_op *op)
     const x86_op_mem *m = &op->mem;
     size_t tlb = offsetof(struct vcpu, tlb), mixed = offsetof(struct vcpu, tlb_mixed);
     size_t offset = (size_t)m->disp - tlb;
-    if (m->index != X86_REG_R10 || (op->access & CS_AC_WRITE))
+    if (op->access & CS_AC_WRITE)
+        return false;
+    if (m->index == X86_REG_R9) /* the word that a return's difference indexes */
+        return o->difference && m->scale == 8 && op->size == 8 &&
+               (size_t)m->disp == offsetof(struct vcpu, expected.slot);
+    if (m->index != X86_REG_R10)
         return false;
     if (m->scale == 1)
         return op->size == 4 &&
@@ -281,6 +287,7 @@ static inline void oracle_follow(struct oracle *o)
         o->to_view[0] = false;
     if (id == X86_INS_MOV && a->type == X86_OP_REG && a->reg == X86_REG_EDI)
         o->to_view[1] = false;
+    o->difference = id == X86_INS_LEA && a->reg == X86_REG_R9D && b->mem.base == X86_REG_R8;
     if (id == X86_INS_LEA && a->reg == X86_REG_ECX && b->mem.base == X86_REG_R8)
         o->probed = b->mem.disp >= 0 && b->mem.disp < 16 ? (int)b->mem.disp + 1 : 0;
     if (id == X86_INS_AND && a->type == X86_OP_REG && a->reg == X86_REG_R8D &&
