@@ -32,7 +32,7 @@ bool mode_from_vcpu(const struct vcpu *v, struct mode *out)
         out->seg_class[SEG_CS] = SEGC_FLAT; /* for reads; writes go to the interpreter */
     out->cpl = v->cpl;
     out->can_set_if = v->cpl <= vcpu_iopl(v);
-    out->fpu_traps = v->cr0 & (CR0_EM | CR0_TS);
+    out->fpu_traps = v->cr0 & (CR0_EM | CR0_TS) || !(v->cr0 & CR0_NE);
     out->sse_off = !(v->cr4 & CR4_OSFXSR);
     out->tsc_traps = (v->cr4 & CR4_TSD) && v->cpl;
     return true;

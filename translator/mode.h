@@ -21,7 +21,7 @@ struct mode {
     uint8_t seg_class[6];
     uint8_t cpl;
     bool can_set_if; /* CPL <= IOPL: CLI, STI and POPF change IF */
-    bool fpu_traps;  /* CR0.EM or TS: x87, MMX and SSE leave for the interpreter */
+    bool fpu_traps;  /* CR0.EM or TS, or NE clear: x87, MMX and SSE leave for the interpreter */
     bool sse_off;    /* CR4.OSFXSR clear */
     bool tsc_traps;  /* CR4.TSD at CPL 3 */
     uint8_t pad[5];  /* zero; the whole is compared as three words */

@@ -497,12 +497,45 @@ static void test_exceptions(void)
     irq_handler[VEC_BP] = NULL;
 }
 
+/* --- CR0.NE clear: errors of the x87 by FERR# and IRQ 13; IGNNE# lasts until the error is cleared
+ * --- */
+#define FERR_IRQ 13
+static volatile unsigned ferrs;
+
+static void on_ferr(struct ctx *c)
+{
+    (void)c;
+    ferrs++;
+    outb(0xf0, 0);
+    pic_eoi(FERR_IRQ);
+}
+
+static void test_ferr(void)
+{
+    static const uint16_t unmasked = 0x37b; /* division by zero */
+    irq_handler[VEC_IRQ0 + FERR_IRQ] = on_ferr;
+    WRITE_CR(0, READ_CR(0) & ~CR0_NE);
+    pic_mask((uint16_t) ~(1u << FERR_IRQ | 1u << 2));
+    for (unsigned i = 0; i < 6; i++) {
+        unsigned before = ferrs;
+        asm volatile(
+            "fninit; fldcw %0; fldz; fld1; fdiv %%st(1),%%st; sti; fwait; fwait; cli" ::"m"(
+                unmasked));
+        CHECK(ferrs == before + 1, "%u interrupts for error %u", ferrs - before, i);
+        if (i & 1)
+            asm volatile("fnclex");
+    }
+    asm volatile("fninit");
+    pic_mask(0xffff);
+    WRITE_CR(0, READ_CR(0) | CR0_NE);
+}
+
 static const struct test tests[] = {
     {"loops", test_loops, NULL},   {"loops_fxsave", test_loops_fpu, NULL},
     {"sweep", test_sweep, NULL},   {"rep", test_rep, NULL},
     {"shadow", test_shadow, NULL}, {"hlt", test_hlt, NULL},
     {"cli", test_cli, NULL},       {"exceptions", test_exceptions, NULL},
-    {"lapic", test_lapic, NULL},
+    {"lapic", test_lapic, NULL},   {"ferr", test_ferr, NULL},
 };
 
 void guest_main(void)
