@@ -47,7 +47,7 @@ fi
 if [ "$guests" != none ]; then
     count=0
     for name in $guests; do
-        "$TOP/tests/guests/run.sh" --build "$BUILD" --engine lockstep --compare "$compare" "${extra[@]}" --timeout "$seconds" "$name" >"$LOGS/$title-$name.log" 2>&1 ||
+        "$TOP/tests/guests/run.sh" --build "$BUILD" --engine lockstep --compare "$compare" "${extra[@]}" --timeout $((seconds > 240 ? seconds : 240)) "$name" >"$LOGS/$title-$name.log" 2>&1 ||
             { tail -n 30 "$LOGS/$title-$name.log"; fail "$title: guest kernel $name"; }
         count=$((count + 1))
     done
