@@ -107,7 +107,7 @@ static bool lower_moffs(struct lowering *l, const struct insn *i)
     static const uint8_t modrm_form[] = {0x8a, 0x8b, 0x88, 0x89};
     struct opc o = opcode_of(i);
     struct mem m;
-    if (!lower_operand(l, i, 0, &m))
+    if (l->soft ? !lower_soft_operand(l, i, &m) : !lower_operand(l, i, 0, &m))
         return false;
     o.byte = modrm_form[i->opcode & 3];
     emit_mem(&l->e, o, R_EAX, &m);
