@@ -38,7 +38,7 @@ _Static_assert(offsetof(struct vcpu, hot.host_flags) == VCPU_HOST_FLAGS, "switch
 _Static_assert(offsetof(struct vcpu, hot.monitor_rsp) == VCPU_MONITOR_RSP, "switch.S");
 _Static_assert(offsetof(struct vcpu, hot.return_sp) == VCPU_RETURN_SP, "switch.S");
 _Static_assert(offsetof(struct vcpu, hot.jump_cache) == VCPU_JUMP_CACHE, "switch.S");
-_Static_assert(offsetof(struct vcpu, hot.jump_tag) == VCPU_JUMP_TAG, "switch.S");
+_Static_assert(offsetof(struct vcpu, hot.view) == VCPU_VIEW, "switch.S");
 _Static_assert(offsetof(struct vcpu, request) == VCPU_REQUEST, "switch.S");
 _Static_assert(offsetof(struct vcpu, fx.xmm) == VCPU_XMM, "switch.S");
 _Static_assert(EXIT_ID_KICK == 0xfffffffdu, "switch.S");

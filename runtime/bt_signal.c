@@ -162,7 +162,7 @@ static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
     bool write = regs[REG_ERR] & PF_ERROR_WRITE;
     struct recovery r;
     if (bt_recover(bt, (uint64_t)regs[REG_RIP], &r))
-        bt_soft_fault(bt, r.block, r.eip);
+        bt_soft_fault(bt, r.block, r.eip, hva);
     if (bt->softened) /* before the page tables show an access that has not been made yet */
         return leave_before(bt, regs, EXIT_ID_KICK);
     switch (views_handle_fault(bt->views, hva, write, &bt->guest_fault)) {

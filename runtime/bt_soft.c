@@ -34,10 +34,22 @@ static struct soft_site *site_of(struct bt *bt, const struct code_page *page, ui
     return &bt->sites[hash >> (32 - SOFT_SITE_BITS)];
 }
 
+/* The first fault of a page in a view is the price of mapping it, which is paid once: only those
+ * that come again count. */
+static bool faulted_before(struct bt *bt, uint64_t page)
+{
+    uint64_t *last = &bt->filled[page * 0x9e3779b97f4a7c15ull >> (64 - SOFT_MISSED_BITS)];
+    bool before = *last == page;
+    *last = page;
+    return before;
+}
+
 /* A host fault at an instruction. Called from the signal handler, while no C code is interrupted.
  */
-void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip)
+void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip, uint64_t hva)
 {
+    if (!faulted_before(bt, hva >> 12))
+        return;
     uint32_t la = eip + bt->mode.cs_base;
     struct soft_site *s = site_of(bt, b->page, la);
     uint64_t time = now(bt);

@@ -13,9 +13,10 @@
 #define BT_RECENT 16u
 
 /* An instruction that has caused host faults, see bt_soft.c. */
-#define SOFT_SITE_BITS 11
-#define SOFT_LIST      512u
-#define SOFT_MISSED    65536u
+#define SOFT_SITE_BITS   11
+#define SOFT_LIST        512u
+#define SOFT_MISSED_BITS 16
+#define SOFT_MISSED      (1u << SOFT_MISSED_BITS)
 struct soft_site {
     struct code_page *page; /* NULL: free */
     uint32_t la;
@@ -89,6 +90,7 @@ struct bt {
     uint32_t served_eip;
     struct soft_site sites[1u << SOFT_SITE_BITS];
     uint64_t missed[SOFT_MISSED]; /* flush count << 20 | page, by page */
+    uint64_t filled[SOFT_MISSED]; /* host page of the last fault, by a hash of it */
     uint32_t tlb_flushes;
     uint16_t soft_list[SOFT_LIST];
     unsigned soft_count;
@@ -157,7 +159,7 @@ void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg);
 void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size);
 
 /* bt_soft.c */
-void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip);
+void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip, uint64_t hva);
 /* A call whose callee has not returned to it. */
 void bt_soft_return(struct bt *bt, struct block *b, uint32_t eip);
 void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip, uint32_t la);

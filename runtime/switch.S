@@ -62,7 +62,7 @@ bt_loop:
 bt_switch_committed:
         jne     .Lrequested
         movq    VCPU_JUMP_CACHE(%r15), %r13
-        movq    VCPU_JUMP_TAG(%r15), %r14
+        movq    VCPU_VIEW(%r15), %r14
         /* Flags: DF by STD, OF by an addition that overflows, the rest by SAHF. */
         movl    VCPU_HOST_FLAGS(%r15), %ecx
         testl   $0x400, %ecx

@@ -11,7 +11,7 @@
 #define VCPU_MONITOR_RSP 72
 #define VCPU_RETURN_SP   80
 #define VCPU_JUMP_CACHE  88
-#define VCPU_JUMP_TAG    96
+#define VCPU_VIEW        104
 #define VCPU_REQUEST     672
 #define VCPU_XMM         320
 

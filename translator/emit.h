@@ -34,7 +34,7 @@ enum host_reg {
 };
 #define H_ESP    H_R12 /* the guest's ESP */
 #define H_JCACHE H_R13 /* jump cache */
-#define H_TAG    H_R14 /* tag of the mode, shifted to the upper half */
+#define H_VIEW   H_R14 /* base of the current view */
 #define H_VCPU   H_R15
 
 /* Most host bytes for one guest instruction, its stubs included. */

@@ -88,7 +88,7 @@ static bool through_limited(struct lowering *l, unsigned seg, unsigned size, str
     emit_lea(&l->e, H_R8, m);
     emit_limit_check(l, (int)(SLOT(seg[0].limit) + slot), 0, size);
     emit_load_slot(&l->e, H_R9, SLOT(seg[0].base) + slot);
-    *m = (struct mem){.base = H_R8, .index = H_R9, .scale = 1, .gs = true, .a32 = true};
+    *m = (struct mem){.base = H_R8, .index = H_R9, .scale = 1};
     return true;
 }
 
@@ -101,8 +101,26 @@ static bool through_segment(struct lowering *l, unsigned seg, bool write, unsign
         return through_limited(l, seg, size, m);
     if (l->mode->seg_class[seg] == SEGC_BASED)
         add_segment_base(l, m, seg);
-    m->gs = m->a32 = true;
     return true;
+}
+
+/* Addresses into the view. A single register and a displacement are added to r14, its base. That
+ * does not wrap at 4 GiB: what should have wrapped meets guard space, and the instruction becomes
+ * soft if it does so often; large negative displacements are a kernel's addresses, which always
+ * wrap. All else goes through GS with a 32-bit address: that costs a load two cycles of latency and
+ * halves the rate of stores, but a LEA before would cost more. */
+#define WRAPS_BELOW (-(1 << 20))
+
+static void into_view(const struct lowering *l, struct mem *m)
+{
+    if (m->index != H_NONE || (m->base == H_NONE ? m->disp < 0 : m->disp < WRAPS_BELOW) ||
+        l->no_rex) {
+        m->gs = m->a32 = true;
+        return;
+    }
+    m->index = m->base;
+    m->base = H_VIEW;
+    m->scale = 1;
 }
 
 /* BT and kin with a bit offset in a register reach beyond their operand: no limit can be checked.
@@ -114,7 +132,7 @@ static unsigned checked_size(const struct insn *i)
     return bit_string ? 0 : i->mem_size;
 }
 
-bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, struct mem *m)
+static bool address_of(struct lowering *l, const struct insn *i, int32_t extra, struct mem *m)
 {
     if (i->addrsize != 4)
         return false;
@@ -129,12 +147,28 @@ bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, stru
     return through_segment(l, i->mem_seg, insn_writes_memory(i), checked_size(i), m);
 }
 
+bool lower_address(struct lowering *l, const struct insn *i, struct mem *m)
+{
+    return address_of(l, i, 0, m);
+}
+
+bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, struct mem *m)
+{
+    if (!address_of(l, i, extra, m))
+        return false;
+    into_view(l, m);
+    return true;
+}
+
 bool lower_stack_operand(struct lowering *l, unsigned base, int32_t disp, struct mem *m)
 {
     *m = (struct mem){.base = (uint8_t)base, .index = H_NONE, .disp = disp};
     if (base == H_ESP)
         m->disp += l->pending;
-    return through_segment(l, SEG_SS, true, 4, m);
+    if (!through_segment(l, SEG_SS, true, 4, m))
+        return false;
+    into_view(l, m);
+    return true;
 }
 
 void lower_branch(struct lowering *l, int cc, bool is_call, uint32_t target)
@@ -169,7 +203,8 @@ void lower_callout(struct lowering *l, uint32_t resume)
  *     mov   r9, rcx
  *     movzx r10d, r8w
  *     lea   r10d, [r10 + r10]         entries are 16 bytes
- *     lea   rcx, [r8 + r14]           tag and address
+ *     mov   rcx, [r15 + jump_tag]
+ *     lea   rcx, [rcx + r8]           tag and address
  *     mov   r11, [r13 + r10*8]
  *     lea   rcx, [rcx + r11]          zero if the keys are equal
  *     jrcxz hit
@@ -182,7 +217,8 @@ static void emit_probe(struct emitter *e)
     emit_mov64(e, H_R9, H_RCX);
     emit_reg(e, (struct opc){0, 1, 0xb7}, H_R10, H_R8);
     emit_lea(e, H_R10, &(struct mem){.base = H_R10, .index = H_R10, .scale = 1});
-    emit_lea64(e, H_RCX, &(struct mem){.base = H_R8, .index = H_TAG, .scale = 1});
+    emit_load_slot64(e, H_RCX, SLOT(hot.jump_tag));
+    emit_lea64(e, H_RCX, &(struct mem){.base = H_RCX, .index = H_R8, .scale = 1});
     emit_mem(e, (struct opc){PFX_W, 0, 0x8b}, H_R11,
              &(struct mem){.base = H_JCACHE, .index = H_R10, .scale = 8});
     emit_lea64(e, H_RCX, &(struct mem){.base = H_RCX, .index = H_R11, .scale = 1});

@@ -41,6 +41,7 @@ struct lowering {
     bool soft;                            /* it keeps causing host faults: see lower_soft.c */
     bool counted;                         /* code that counts instructions: see lower_count.c */
     int32_t pending;                      /* of ESP: see lower_esp.c */
+    bool no_rex;                          /* the instruction under way can't have a REX prefix */
     uint32_t stub_exits[BLOCK_EXITS_MAX]; /* branch exits that want stubs */
     unsigned stub_count;
     struct late_callout {
@@ -100,6 +101,8 @@ static inline unsigned host_gpr(unsigned reg)
  */
 void lower_check_target(struct lowering *l);
 bool lower_operand(struct lowering *l, const struct insn *i, int32_t extra, struct mem *m);
+/* The same as a linear address, to be computed by a 32-bit LEA. */
+bool lower_address(struct lowering *l, const struct insn *i, struct mem *m);
 /* [SS:ESP + disp]; may emit into r8, r9 and r11. False if SS needs checks that only the interpreter
  * can make. */
 bool lower_stack_operand(struct lowering *l, unsigned base, int32_t disp, struct mem *m);

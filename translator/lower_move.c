@@ -144,7 +144,10 @@ bool lower_memory(struct lowering *l, const struct insn *i)
     if (rex && names_high_byte(i))
         return false;
     struct mem m;
-    if (l->soft ? !lower_soft_operand(l, i, &m) : !lower_operand(l, i, 0, &m))
+    l->no_rex = names_high_byte(i);
+    bool reached = l->soft ? lower_soft_operand(l, i, &m) : lower_operand(l, i, 0, &m);
+    l->no_rex = false;
+    if (!reached)
         return false;
     emit_mem(&l->e, opcode_of(i), reg, &m);
     emit_immediate(l, i);

@@ -107,9 +107,8 @@ bool lower_soft_operand(struct lowering *l, const struct insn *i, struct mem *m)
 {
     struct emitter *e = &l->e;
     struct mem address;
-    if (!possible(i) || !lower_operand(l, i, 0, &address))
+    if (!possible(i) || !lower_address(l, i, &address))
         return false;
-    address.gs = false;
     bool user = l->mode->cpl == 3;
     size_t entry = SLOT(tlb) + (user ? sizeof(struct tlb_entry) * TLB_SIZE : 0);
     size_t probe = offsetof(struct tlb_entry, probe) + (insn_writes_memory(i) ? 4 : 0);

@@ -301,6 +301,17 @@ static enum verify_error check_probed(const struct host *h)
     return VERIFY_NONE;
 }
 
+/* [r14 + disp], [r14 + 32-bit register + disp]: within 2 GiB of the view. */
+static enum verify_error check_view(struct host *h)
+{
+    if (h->index == NO_REGISTER)
+        return VERIFY_NONE;
+    if (h->scale)
+        return VERIFY_MEMORY;
+    h->uses |= (uint8_t)scratch_bit(h->index);
+    return is_reserved(h->index) ? VERIFY_REGISTER : VERIFY_NONE;
+}
+
 static enum verify_error check_memory(struct host *h, const uint8_t *imm)
 {
     bool address_only = h->rule->rm == ADDR;
@@ -310,6 +321,8 @@ static enum verify_error check_memory(struct host *h, const uint8_t *imm)
         return VERIFY_RIP;
     if (h->base == 15 && !h->sib && !h->gs && !h->a32 && !address_only)
         return check_slot(h, imm);
+    if (h->base == 14 && !h->gs && !h->a32 && !address_only)
+        return check_view(h);
     if (address_only ? h->gs : !h->gs || !h->a32)
         return VERIFY_MEMORY;
     h->uses |= (uint8_t)(scratch_bit(h->base) | scratch_bit(h->index));

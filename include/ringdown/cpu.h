@@ -110,9 +110,10 @@ struct vcpu_hot {
     uint32_t exit_eip; /* target of an indirect branch that missed */
     uint32_t padding;
     uint64_t host_flags, monitor_rsp, return_sp;
-    uint64_t jump_cache, jump_tag;                                  /* loaded into r13 and r14 */
-    uint64_t view;                                                  /* base of the current view */
-    uint64_t scratch;                                               /* of RDTSC */
+    uint64_t jump_cache; /* loaded into r13 */
+    uint64_t jump_tag;   /* the mode's */
+    uint64_t view;       /* base of the current view: r14 */
+    uint64_t scratch;    /* of RDTSC */
     uint32_t tlb_index_mask, tlb_page_mask, tlb_offset_mask, three; /* operands of pext */
     uint64_t code_lines; /* by gfn: a bit for each 64 bytes that hold translated code */
     uint64_t flags_mask; /* EFL_HOST, operand of pext/pdep */

@@ -239,8 +239,21 @@ Test(verify, accesses_outside_the_view_refused)
     code(VERIFY_MEMORY, "418b0407"); /* [r15 + rax] */
     code(VERIFY_MEMORY, "418b4500"); /* [r13] */
     code(VERIFY_MEMORY, "438b44d500");
-    code(VERIFY_MEMORY, "418b06"); /* [r14] */
-    code(VERIFY_MEMORY, "8b0424"); /* [rsp] */
+    code(VERIFY_MEMORY, "418b0446"); /* [r14 + rax*2] */
+    code(VERIFY_MEMORY, "418b04c6");
+    code(VERIFY_MEMORY, "42 8b0430");  /* [rax + r14] */
+    code(VERIFY_REGISTER, "438b0436"); /* [r14 + r14] */
+    code(VERIFY_REGISTER, "438b043e"); /* [r14 + r15] */
+    code(VERIFY_REGISTER, "438b042e"); /* [r14 + r13] */
+    code(VERIFY_SCRATCH, "438b0406");  /* [r14 + r8], which holds nothing of use */
+    code(VERIFY_WIDE, "498b0406");
+    code(VERIFY_REGISTER, "6567418b06");
+    code(VERIFY_MEMORY, "65418b06");
+    code(VERIFY_MEMORY, "67418b06");
+    code(VERIFY_NONE, "418b06"); /* [r14] */
+    code(VERIFY_NONE, "418b0406");
+    code(VERIFY_NONE, "438b842600000080"); /* [r14 + r12 - 2 GiB] */
+    code(VERIFY_MEMORY, "8b0424");         /* [rsp] */
     code(VERIFY_MEMORY, "67418b87 @hot.vif");
     code(VERIFY_MEMORY, "65418b87 @hot.vif");
     code(VERIFY_REGISTER, "6567418b87 @hot.vif");

@@ -216,22 +216,22 @@ Test(verify, sequences_refused)
     block(VERIFY_OPCODE, SET_R8 "41ffd0" LEAVE);
     static const char *const probes[] = {
         /* without the comparison, with a jump table elsewhere, by r8 itself, one byte off */
-        "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd500 e308 498bc9 e9 =indirect 498bc9 43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd508 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 e308 498bc9 e9 =indirect 498bc9 43ff64d508",
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd508 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
         "43ff64d508",
-        "4c8bc9 458bd0 478d1412 4b8d0c30 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 458bd0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
         "43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
         "43ff64d509",
-        "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
         "43ff64d500",
-        "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd500 4a8d0c19 e30b 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e30b 498bc9 e9 =indirect 498bc9 "
         "43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =exit 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =exit 498bc9 "
         "43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 90 90 90 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 90 90 90 "
         "43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd500 4a8d0c19 7408 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 7408 498bc9 e9 =indirect 498bc9 "
         "43ff64d508",
         "4c8bc9 418d8878563412 e308 498bc9 e9 =exit 498bc9",
         "4c8bc9 418d8878563412 e308 498bca e9 =lookup 498bc9",

@@ -235,10 +235,12 @@ static void tell(const char *what)
 
 #define SET_R8 "448bc0 "
 #define PROBE                                                                                      \
-    "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "       \
+    "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 "   \
+    "=indirect 498bc9 "                                                                            \
     "43ff64d508"
 #define PROBE_CALL                                                                                 \
-    "4c8bc9 450fb7d0 478d1412 4b8d0c30 4f8b5cd500 4a8d0c19 e30a 498bc9 e8 =indirect eb08 498bc9 "  \
+    "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e30a 498bc9 e8 "   \
+    "=indirect eb08 498bc9 "                                                                       \
     "43ff54d508"
 #define RETURN_CHECK "4c8bc9 418d8878563412 e308 498bc9 e9 =lookup 498bc9"
 #define STRING_MOVE  "4d8b97 @hot.view 4a8d3416 4a8d3c17 f3a5 8bf6 8bff"

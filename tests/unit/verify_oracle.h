@@ -95,6 +95,7 @@ static const struct {
     {offsetof(struct vcpu, hot.irq_hint),        4, false},
     {offsetof(struct vcpu, hot.view),            8, false},
     {offsetof(struct vcpu, hot.flags_mask),      8, false},
+    {offsetof(struct vcpu, hot.jump_tag),        8, false},
     {offsetof(struct vcpu, hot.code_lines),      8, false},
     {offsetof(struct vcpu, hot.scratch),         8, true },
     {offsetof(struct vcpu, hot.scratch),         4, true },
@@ -202,6 +203,20 @@ static inline bool oracle_string(struct oracle *o, const cs_x86_op *op)
     }
 }
 
+/* rsp, r13-r15 in any width. */
+static inline bool oracle_reserved(unsigned reg)
+{
+    static const unsigned regs[] = {
+        X86_REG_RSP,  X86_REG_ESP,  X86_REG_SP,   X86_REG_SPL,  X86_REG_R13,  X86_REG_R13D,
+        X86_REG_R13W, X86_REG_R13B, X86_REG_R14,  X86_REG_R14D, X86_REG_R14W, X86_REG_R14B,
+        X86_REG_R15,  X86_REG_R15D, X86_REG_R15W, X86_REG_R15B, X86_REG_FS,   X86_REG_GS,
+        X86_REG_SS,   X86_REG_DS,   X86_REG_ES,   X86_REG_CS};
+    for (size_t i = 0; i < sizeof(regs) / sizeof(regs[0]); i++)
+        if (regs[i] == reg)
+            return true;
+    return false;
+}
+
 static inline bool oracle_memory(struct oracle *o, const cs_x86_op *op)
 {
     const cs_x86 *x = &o->insn->detail->x86;
@@ -218,6 +233,10 @@ static inline bool oracle_memory(struct oracle *o, const cs_x86_op *op)
         return false;
     if (x->addr_size != 8)
         return false;
+    if (m->base == X86_REG_R14)
+        return !call && m->scale == 1 &&
+               (m->index == X86_REG_INVALID ||
+                (!oracle_reserved(m->index) && m->index != X86_REG_R10 && m->index != X86_REG_R11));
     if (m->base == X86_REG_R15 && !call)
         return m->index == X86_REG_INVALID ? oracle_slot(op) : oracle_tlb(o, op);
     if (m->base == X86_REG_R13 && m->index == X86_REG_R10)
@@ -230,20 +249,6 @@ static inline bool oracle_memory(struct oracle *o, const cs_x86_op *op)
         return m->scale == 1 && !m->disp && !call && size && size <= o->probed &&
                (o->probed_writes || !writes);
     return oracle_string(o, op);
-}
-
-/* rsp, r13-r15 in any width. */
-static inline bool oracle_reserved(unsigned reg)
-{
-    static const unsigned regs[] = {
-        X86_REG_RSP,  X86_REG_ESP,  X86_REG_SP,   X86_REG_SPL,  X86_REG_R13,  X86_REG_R13D,
-        X86_REG_R13W, X86_REG_R13B, X86_REG_R14,  X86_REG_R14D, X86_REG_R14W, X86_REG_R14B,
-        X86_REG_R15,  X86_REG_R15D, X86_REG_R15W, X86_REG_R15B, X86_REG_FS,   X86_REG_GS,
-        X86_REG_SS,   X86_REG_DS,   X86_REG_ES,   X86_REG_CS};
-    for (size_t i = 0; i < sizeof(regs) / sizeof(regs[0]); i++)
-        if (regs[i] == reg)
-            return true;
-    return false;
 }
 
 static inline bool oracle_wide(unsigned reg)
@@ -345,7 +350,9 @@ static inline size_t oracle_unknown(struct oracle *o, const uint8_t *p, size_t l
         return n + 3;
     if (direct && copy[n + 1] == 0xae && copy[n + 2] >= 0xe8 && !n)
         return 3;
-    if (!view || copy[n + 1] != 0x0d || copy[n + 2] >= 0xc0)
+    unsigned rm = copy[n + 2] & 7, base = rm == 4 ? copy[n + 3] & 7 : rm;
+    bool by_r14 = n && (copy[n - 1] & 0xf1) == 0x41 && base == 6;
+    if (!(view || by_r14) || copy[n + 1] != 0x0d || copy[n + 2] >= 0xc0)
         return 0;
     const uint8_t *at = copy;
     size_t rest = sizeof(copy);
