@@ -79,6 +79,6 @@ def run(a, kernel, initrd, append, megs, guest_bytes, **how):
                 f.write("c\n")
             command += ["-rc", script]
         try:
-            return Run(command, console=reader, guest_bytes=guest_bytes, patience=a.patience, limit=7200, **how)
+            return Run(command, console=reader, guest_bytes=guest_bytes, patience=4 * a.patience, limit=7200, **how)
         finally:
             os.close(reader)
