@@ -46,7 +46,7 @@ static const struct workload {
     {"gcc_O0",     "compilations, linked", "cp /bench/compiled.c .", "for i in $(seq $N); do gcc -O0 -o out compiled.c -lm; done; sha256sum out", 8},
     {"gcc_O2",     "compilations", "cp /bench/compiled.c .", "for i in $(seq $N); do gcc -O2 -c -o out.o compiled.c; done; sha256sum out.o", 6},
     {"objdump",    "runs over a program", NULL, "for i in $(seq $N); do objdump -d /usr/bin/bc; done | sha256sum", 12},
-    {"bc",         "digits", NULL, "echo \"scale=$N; 4*a(1)\" | bc -lq", 1600},
+    {"bc",         "digits", NULL, "echo \"scale=$N; 4*a(1)\" | /usr/bin/bc -lq", 1600},
     {"bzip2",      "hundreds of KB", "seq 1 1000000 | head -c 6000000 >data", "head -c $((N * 100000)) data | bzip2 -9 | sha256sum", 15},
     {"bunzip2",    "hundreds of KB", "seq 1 1000000 | head -c $((N * 100000)) | bzip2 -9 >data", "bzip2 -dc data | sha256sum", 20},
     {"sort",       "thousands of lines", "seq 1 300000 | awk '{ print ($1 * 7919) % 1000003, $1 }' >data", "head -n $((N * 1000)) data | sort | sha256sum", 200},
