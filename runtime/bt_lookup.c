@@ -235,8 +235,10 @@ void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg)
 void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size)
 {
     struct bt *bt = opaque;
-    if (!cache_has_code_in(bt->cache, gfn, offset, size))
+    if (!cache_has_code_in(bt->cache, gfn, offset, size)) {
+        cache_note_idle_write(bt->cache, gfn);
         return;
+    }
     if (!cache_invalidate(bt->cache, gfn, offset, size) &&
         cache_note_foreign_write(bt->cache, gfn) > FOREIGN_WRITES_MAX)
         cache_invalidate(bt->cache, gfn, 0, 0x1000);

@@ -30,6 +30,7 @@ struct code_page {
     uint8_t departures;      /* how often it has become inactive lately, see cache.c */
     uint64_t since;          /* time stamp of its becoming active */
     uint32_t foreign_writes; /* writes to the page that met no block */
+    uint8_t idle_writes;     /* writes since its last block was dropped */
     struct block *blocks;    /* that start here, by block.page_next */
     struct block *spilled;   /* whose second page this is, by block.page2_next */
     struct code_page *hash_next, *gfn_next;

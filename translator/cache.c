@@ -770,6 +770,19 @@ static void forget_frame(struct cache *c, uint32_t gfn)
     c->client.unwatch(c->client.opaque, gfn);
 }
 
+/* A write has dropped the last block of a frame. Code that patches itself is translated again soon:
+ * the frame stays watched, since taking back the right to write costs more than letting a few
+ * writes wait. */
+#define IDLE_WRITES_MAX 3u
+
+static void empty_frame(struct cache *c, uint32_t gfn)
+{
+    c->lines[gfn] = 0;
+    for (struct code_page *p = *gfn_bucket(c, gfn); p; p = p->gfn_next)
+        if (p->gfn == gfn)
+            p->idle_writes = 0;
+}
+
 void cache_drop(struct cache *c, struct block *b)
 {
     if (!b->valid)
@@ -832,9 +845,23 @@ unsigned cache_invalidate(struct cache *c, uint32_t gfn, uint32_t offset, uint32
             }
         }
     }
-    if (dropped && !frame_has_blocks(c, gfn))
-        forget_frame(c, gfn);
+    if (dropped && !frame_has_blocks(c, gfn)) {
+        if (size == 0x1000)
+            forget_frame(c, gfn);
+        else
+            empty_frame(c, gfn);
+    }
     return dropped;
+}
+
+void cache_note_idle_write(struct cache *c, uint32_t gfn)
+{
+    if (gfn >= FRAMES_MAX || c->lines[gfn])
+        return;
+    for (struct code_page *p = *gfn_bucket(c, gfn); p; p = p->gfn_next)
+        if (p->gfn == gfn && ++p->idle_writes < IDLE_WRITES_MAX)
+            return;
+    forget_frame(c, gfn);
 }
 
 uint32_t cache_note_foreign_write(struct cache *c, uint32_t gfn)

@@ -141,6 +141,8 @@ void cache_drop(struct cache *c, struct block *b);
 void cache_drop_at(struct cache *c, struct code_page *page, uint32_t la);
 /* A write to guest memory: drops the blocks it overlaps. Returns how many. */
 unsigned cache_invalidate(struct cache *c, uint32_t gfn, uint32_t offset, uint32_t size);
+/* A write to a watched frame in which no block is left: after a few the frame is unwatched. */
+void cache_note_idle_write(struct cache *c, uint32_t gfn);
 /* Counts a write to a frame that met no block; returns the count since the frame's last block was
  * dropped. */
 uint32_t cache_note_foreign_write(struct cache *c, uint32_t gfn);
