@@ -394,16 +394,20 @@ static light_fn *const light_ops[OP_COUNT] = {
     [OP_IRET] = light_iret,
 };
 
+static light_fn *op_of(const struct exit_record *x)
+{
+    return x->kind == EXIT_CALLOUT && !x->soft && x->insn ? light_ops[x->insn->op] : NULL;
+}
+
 uint64_t bt_light(struct vcpu *v, uint32_t id)
 {
     struct bt *bt = v->bt;
-    if (id >= EXIT_ID_SPECIAL || atomic_load_explicit(&v->request, memory_order_relaxed))
+    if (id >= EXIT_ID_SPECIAL || atomic_load_explicit(&v->request, memory_order_relaxed) ||
+        bt->softened || bt->dump_exits)
         return 0;
     const struct exit_record *x = cache_exit(bt->cache, id);
-    if (x->kind != EXIT_CALLOUT || x->soft || !x->insn || !light_ops[x->insn->op] || bt->softened ||
-        bt->dump_exits)
-        return 0;
-    uint64_t host = light_ops[x->insn->op](bt, x);
+    light_fn *op = op_of(x);
+    uint64_t host = op ? op(bt, x) : 0;
     v->machine->stats.exit_light += host != 0;
     return host;
 }
