@@ -23,7 +23,7 @@ done
 guests=$build/tests/guests
 [ $# -gt 0 ] || set -- $(cd "$guests" && ls ./*.elf | sed 's,^./,,;s,\.elf$,,')
 log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log" "$log.err"' EXIT
 bad=0
 for name; do
     if [ "$vm" = qemu ]; then
@@ -32,9 +32,11 @@ for name; do
             -no-reboot -net none </dev/null >"$log" 2>&1
     else
         timeout "$limit" "$build/ringdown" run --engine "$engine" --compare "$compare" $stress --memory 128M --kernel "$guests/$name.elf" \
-            --append "$append" --debug-exit --serial stdio </dev/null >"$log" 2>&1
+            --append "$append" --debug-exit --serial stdio </dev/null >"$log" 2>"$log.err"
     fi
     status=$?
+    # What the monitor says comes from another thread than the guest's lines: not in the midst of them.
+    [ -e "$log.err" ] && cat "$log.err" >>"$log"
     want=1 # the debug-exit port's status for 0
     [ "$name" = triple ] && want=3 # a guest that dies
     [ "$name$vm" = tripleqemu ] && want=0
