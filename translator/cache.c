@@ -756,6 +756,8 @@ static void block_drop(struct cache *c, struct block *b)
     }
     list_remove_hash(block_bucket(c, b->eip, b->mode, b->page), b);
     list_remove_page(&b->page->blocks, b);
+    if (!b->page->blocks) /* the hints are those of code that has gone */
+        memset(b->page->starts, 0, sizeof(b->page->starts));
     if (b->page2)
         list_remove_page2(&b->page2->spilled, b);
     b->valid = false;

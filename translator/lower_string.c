@@ -27,6 +27,16 @@ static void to_view(struct emitter *e, unsigned reg)
     emit_lea64(e, reg, &(struct mem){.base = (uint8_t)reg, .index = H_R10, .scale = 1});
 }
 
+/* LODS alone has no operand in ES: GS and 32-bit addresses reach the view. */
+static void lower_lods(struct emitter *e, const struct insn *i)
+{
+    emit_u8(e, 0x65);
+    emit_u8(e, 0x67);
+    if (i->prefix66)
+        emit_u8(e, 0x66);
+    emit_u8(e, i->opcode);
+}
+
 bool lower_string(struct lowering *l, const struct insn *i)
 {
     struct emitter *e = &l->e;
@@ -35,6 +45,10 @@ bool lower_string(struct lowering *l, const struct insn *i)
     if (l->soft || i->addrsize != 4 || (source && l->mode->seg_class[source_seg] != SEGC_FLAT) ||
         (destination && l->mode->seg_class[SEG_ES] != SEGC_FLAT))
         return false;
+    if (i->op == OP_LODS && !i->rep && !i->repne) {
+        lower_lods(e, i);
+        return true;
+    }
     emit_load_slot64(e, H_R10, SLOT(hot.view));
     if (source)
         to_view(e, H_RSI);

@@ -18,6 +18,8 @@ static const char *const sequences[] = {
     "4d8b97 @hot.view 4a8d3416 4a8d3c17 66a7 8bf6 8bff" LEAVE,
     STRING_STORE LEAVE,
     STRING_LOAD LEAVE,
+    "6567ac" LEAVE,
+    "656766ad" LEAVE,
     FLAGS_OUT " 458b4f2c 478d0408" LEAVE,
     SET_R8_R9 FLAGS_IN("d50c0000") LEAVE,
     SET_R8_R9 FLAGS_IN_IF LEAVE,
@@ -193,12 +195,23 @@ Test(verify, sequences_refused)
     block(VERIFY_SCRATCH, PROBE_CALL LEAVE);
     block(VERIFY_SCRATCH, RETURN_CHECK LEAVE);
     block(VERIFY_SCRATCH, RETURN_LOAD LEAVE);
-    /* the return's load: a difference of 64 bits, another base, scale, index, word, direction */
-    static const char *const loads[] = {
-        "4d8d48f4 4f8b8ccf @expected.slot",       "458d4cf4 4f8b8ccf @expected.slot",
-        "458d48f4 4f8b8c8f @expected.slot",       "458d48f4 4f8b8cd7 @expected.slot",
-        "458d48f4 4f8b8ccf @expected.nothing",    "458d48f4 4f898ccf @expected.slot",
-        "458d48f4 418bc9 4f8b8ccf @expected.slot"};
+    /* the return's load: a difference of 64 bits, another base, scale, index, word, direction; LODS
+     * with less, other or more prefixes, and its kin */
+    static const char *const loads[] = {"4d8d48f4 4f8b8ccf @expected.slot",
+                                        "458d4cf4 4f8b8ccf @expected.slot",
+                                        "458d48f4 4f8b8c8f @expected.slot",
+                                        "458d48f4 4f8b8cd7 @expected.slot",
+                                        "458d48f4 4f8b8ccf @expected.nothing",
+                                        "458d48f4 4f898ccf @expected.slot",
+                                        "458d48f4 418bc9 4f8b8ccf @expected.slot",
+                                        "6567aa",
+                                        "6567a4",
+                                        "6567ae",
+                                        "6567f3ac",
+                                        "67ac",
+                                        "65ac",
+                                        "6467ac",
+                                        "656748ad"};
     for (size_t i = 0; i < COUNT(loads); i++) {
         struct verify_report report;
         char text[256];
@@ -216,22 +229,31 @@ Test(verify, sequences_refused)
     block(VERIFY_OPCODE, SET_R8 "41ffd0" LEAVE);
     static const char *const probes[] = {
         /* without the comparison, with a jump table elsewhere, by r8 itself, one byte off */
-        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 e308 498bc9 e9 =indirect 498bc9 43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd508 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 e308 498bc9 e9 "
+        "=indirect 498bc9 43ff64d508",
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd508 4a8d0c19 e308 498bc9 e9 "
+        "=indirect 498bc9 "
         "43ff64d508",
-        "4c8bc9 458bd0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 458bd0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 "
+        "=indirect 498bc9 "
         "43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 "
+        "=indirect 498bc9 "
         "43ff64d509",
-        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 "
+        "=indirect 498bc9 "
         "43ff64d500",
-        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e30b 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e30b 498bc9 e9 "
+        "=indirect 498bc9 "
         "43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =exit 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 "
+        "=exit 498bc9 "
         "43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 =indirect 90 90 90 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 e308 498bc9 e9 "
+        "=indirect 90 90 90 "
         "43ff64d508",
-        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 7408 498bc9 e9 =indirect 498bc9 "
+        "4c8bc9 450fb7d0 478d1412 498b8f @hot.jump_tag 4a8d0c01 4f8b5cd500 4a8d0c19 7408 498bc9 e9 "
+        "=indirect 498bc9 "
         "43ff64d508",
         "4c8bc9 418d8878563412 e308 498bc9 e9 =exit 498bc9",
         "4c8bc9 418d8878563412 e308 498bca e9 =lookup 498bc9",
