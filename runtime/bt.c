@@ -131,9 +131,6 @@ void bt_destroy(struct bt *bt)
 
 /* --- the switch --- */
 
-/* One entry in so many is timed, and stands for the others. */
-#define TIMED_EVERY 64u
-
 /* The interrupt line moves only when devices run. */
 static void look_at_interrupt_line(struct bt *bt)
 {
@@ -154,8 +151,7 @@ static void prepare_entry(struct bt *bt)
     v->hot.host_flags = v->eflags & EFL_HOST;
     v->hot.jump_tag = (uint64_t)cache_jump_tag(bt->cache, (unsigned)bt->mode_id) << 32;
     bt->inside = true;
-    if (++bt->switches % TIMED_EVERY == 0)
-        bt->entered_ticks = __rdtsc();
+    bt->switches++;
 }
 
 static void note_leaving(struct bt *bt)
@@ -163,8 +159,6 @@ static void note_leaving(struct bt *bt)
     struct vcpu *v = bt->v;
     bt->inside = false;
     v->eflags = bt_join_flags(v, v->hot.host_flags);
-    if (bt->switches % TIMED_EVERY == 0)
-        bt->ticks_translated += (__rdtsc() - bt->entered_ticks) * TIMED_EVERY;
 }
 
 /* --- exits --- */
@@ -441,10 +435,8 @@ static bool go_on(const struct bt *bt, enum next next)
     return next != NEXT_RETURN && !(bt->once && bt->v->count.retired);
 }
 
-/* Serves the exit that brought translated code here; then says where to enter it, 0: leave. */
-uint64_t bt_turn(struct vcpu *v)
+static uint64_t take_turn(struct bt *bt)
 {
-    struct bt *bt = v->bt;
     enum next next = (enum next)bt->next;
     if (bt->inside) {
         note_leaving(bt);
@@ -458,7 +450,7 @@ uint64_t bt_turn(struct vcpu *v)
             goto leave;
     }
     if (next == NEXT_ENTER) {
-        note_recent(bt, v->eip);
+        note_recent(bt, bt->v->eip);
         prepare_entry(bt);
         if (bt->precise)
             bt_precise_enter(bt);
@@ -467,6 +459,22 @@ uint64_t bt_turn(struct vcpu *v)
 leave:
     bt->next = next;
     return 0;
+}
+
+/* One turn in so many is timed, and stands for the others. Turns are of a size; the stays in
+ * translated code between them are not, so their time is what is left. */
+#define TIMED_EVERY 64u
+
+/* Serves the exit that brought translated code here; then says where to enter it, 0: leave. */
+uint64_t bt_turn(struct vcpu *v)
+{
+    struct bt *bt = v->bt;
+    if (++bt->turns % TIMED_EVERY)
+        return take_turn(bt);
+    uint64_t start = __rdtsc();
+    uint64_t host = take_turn(bt);
+    bt->ticks_turns += (__rdtsc() - start) * TIMED_EVERY;
+    return host;
 }
 
 /* The loop starts afresh after each interrupt. */
@@ -550,5 +558,6 @@ void bt_collect_stats(struct bt *bt)
     s->verify_refused = t->refused;
     s->time_verifier = ticks_to_ns(bt, t->ticks_verify);
     s->time_translator = ticks_to_ns(bt, bt->ticks_translator);
-    s->time_translated = ticks_to_ns(bt, bt->ticks_translated);
+    uint64_t turns = ticks_to_ns(bt, bt->ticks_turns);
+    s->time_monitor = turns > s->time_translator ? turns - s->time_translator : 0;
 }

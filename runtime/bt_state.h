@@ -69,7 +69,7 @@ struct bt {
     bool inside;      /* translated code has been entered: there will be an exit to serve */
     bool once;        /* leave as soon as something has retired: bt_run_once() */
     bool devices_ran; /* the interrupt line may have moved since hot.irq_hint was read */
-    uint64_t gs_loaded, switches, entered_ticks, starts;
+    uint64_t gs_loaded, switches, turns, starts;
     struct light_segment light_segments[LIGHT_SEGMENTS];
     struct light_gate light_gate;
     struct light_step light_steps[1u << LIGHT_STEP_BITS];
@@ -81,7 +81,7 @@ struct bt {
     uint8_t *return_stack; /* between two guard pages */
     size_t return_size;
     uint64_t born_ticks, born_ns;
-    uint64_t ticks_translator, ticks_translated;
+    uint64_t ticks_translator, ticks_turns;
     struct block *faulted;               /* block of the instruction of an EXIT_ID_FAULT */
     struct view_guest_fault guest_fault; /* of an EXIT_ID_GUEST */
     /* The last guest page fault: when the guest returns to the instruction, its page is mapped

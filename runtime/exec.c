@@ -277,8 +277,11 @@ static void account(struct machine *m, uint64_t total)
     struct stats *s = &m->stats;
     if (m->vcpu->bt)
         bt_collect_stats(m->vcpu->bt);
-    uint64_t named = s->time_idle + s->time_translated + s->time_translator;
-    s->time_monitor = total > named ? total - named : 0;
+    uint64_t busy = total > s->time_idle ? total - s->time_idle : 0;
+    if (!m->vcpu->bt)
+        s->time_monitor = busy;
+    uint64_t named = s->time_monitor + s->time_translator;
+    s->time_translated = busy > named ? busy - named : 0;
     s->interp_retired = m->vcpu->retired;
 }
 
