@@ -22,8 +22,7 @@
  */
 enum light_kind { DATA_BY_CPL, CODE_BY_GATE = 4, CODE_BY_IRET, STACK_BY_RING = 9 };
 
-#define GATE_INTERRUPT32 0xeu
-#define TSS_ESP0         4u
+#define TSS_ESP0 4u
 
 typedef uint64_t light_fn(struct bt *bt, const struct exit_record *x);
 
@@ -250,9 +249,16 @@ static uint64_t light_sysexit(struct bt *bt, const struct exit_record *x)
     return go_to_ring(bt);
 }
 
-static bool flat(const struct light_segment *s)
+/* The kinds of CS and SS that go_to_ring() takes for granted. */
+static bool flat_code(const struct light_segment *s)
 {
-    return s && s->segment.base == 0 && s->segment.limit == UINT32_MAX;
+    return s && s->segment.base == 0 && s->segment.limit == UINT32_MAX &&
+           (s->segment.attr & SEG_ATTR_READ) && (s->segment.attr & SEG_ATTR_DB);
+}
+
+static bool flat_stack(const struct light_segment *s)
+{
+    return s && s->seg_class == SEGC_FLAT && (s->segment.attr & SEG_ATTR_DB);
 }
 
 static uint32_t guest_eflags(const struct vcpu *v)
@@ -281,11 +287,12 @@ static uint64_t light_int(struct bt *bt, const struct exit_record *x)
     if (!gate || !tss || *gate != bt->light_gate.raw)
         return 0;
     uint64_t raw = *gate;
+    unsigned type = raw >> 40 & 0xf;
     const struct light_segment *cs = known_segment(bt, (uint16_t)(raw >> 16), CODE_BY_GATE);
     const struct light_segment *ss = known_segment(bt, (uint16_t)tss[1], STACK_BY_RING + 0);
     uint32_t esp = tss[0] - 20;
     uint32_t *frame = (void *)probe(v, false, esp, ACC_WRITE, 20);
-    if (!flat(cs) || !flat(ss) || !frame)
+    if (!flat_code(cs) || !flat_stack(ss) || !frame || (type != DESC_INT32 && type != DESC_TRAP32))
         return 0;
     frame[4] = v->seg[SEG_SS].sel;
     frame[3] = v->gpr[R_ESP];
@@ -293,7 +300,7 @@ static uint64_t light_int(struct bt *bt, const struct exit_record *x)
     frame[1] = v->seg[SEG_CS].sel;
     frame[0] = x->eip + x->insn->length;
     v->hot.vflags &= ~(EFL_TF | EFL_NT | EFL_VM | EFL_RF);
-    if ((raw >> 40 & 0xf) == GATE_INTERRUPT32)
+    if (type == DESC_INT32)
         v->hot.vif = 0;
     v->seg[SEG_CS] = cs->segment;
     v->seg[SEG_SS] = ss->segment;
@@ -332,12 +339,12 @@ static uint64_t light_iret(struct bt *bt, const struct exit_record *x)
     const struct light_segment *cs = known_segment(bt, sel, CODE_BY_IRET + ring), *ss = NULL;
     uint32_t mask = eflags_writable(v, 4);
     uint32_t eflags = (guest_eflags(v) & ~mask) | (frame[2] & mask) | EFL_ONE;
-    if (!flat(cs) || interrupt_waits(v, eflags & EFL_IF))
+    if ((ring != 0 && ring != 3) || !flat_code(cs) || interrupt_waits(v, eflags & EFL_IF))
         return 0;
     uint32_t eip = frame[0];
     if (ring) {
         ss = known_segment(bt, (uint16_t)frame[4], STACK_BY_RING + ring);
-        if (!flat(ss) || alignment_checks(v, eflags) || drops_inner(v))
+        if (!flat_stack(ss) || alignment_checks(v, eflags) || drops_inner(v))
             return 0;
         esp = frame[3];
         v->seg[SEG_SS] = ss->segment;
