@@ -15,6 +15,28 @@
  * because the handler sees a PC in [bt_switch_committed, bt_switch_end). */
 #include "runtime/switch_offsets.h"
 
+/* Sanitizers call the C library from anywhere: then bt_light() must not find the guest's registers. */
+        .macro SAVE_XMM
+        movups  %xmm0, VCPU_XMM+0x00(%r15)
+        movups  %xmm1, VCPU_XMM+0x10(%r15)
+        movups  %xmm2, VCPU_XMM+0x20(%r15)
+        movups  %xmm3, VCPU_XMM+0x30(%r15)
+        movups  %xmm4, VCPU_XMM+0x40(%r15)
+        movups  %xmm5, VCPU_XMM+0x50(%r15)
+        movups  %xmm6, VCPU_XMM+0x60(%r15)
+        movups  %xmm7, VCPU_XMM+0x70(%r15)
+        .endm
+        .macro LOAD_XMM
+        movups  VCPU_XMM+0x00(%r15), %xmm0
+        movups  VCPU_XMM+0x10(%r15), %xmm1
+        movups  VCPU_XMM+0x20(%r15), %xmm2
+        movups  VCPU_XMM+0x30(%r15), %xmm3
+        movups  VCPU_XMM+0x40(%r15), %xmm4
+        movups  VCPU_XMM+0x50(%r15), %xmm5
+        movups  VCPU_XMM+0x60(%r15), %xmm6
+        movups  VCPU_XMM+0x70(%r15), %xmm7
+        .endm
+
         .text
         .globl  bt_loop, bt_switch_committed, bt_switch_end, bt_exit_entry, bt_exit_indirect
         .globl  bt_switch_return
@@ -48,14 +70,7 @@ bt_loop:
         call    bt_turn
         testq   %rax, %rax
         jz      .Lleave
-        movups  VCPU_XMM+0x00(%r15), %xmm0
-        movups  VCPU_XMM+0x10(%r15), %xmm1
-        movups  VCPU_XMM+0x20(%r15), %xmm2
-        movups  VCPU_XMM+0x30(%r15), %xmm3
-        movups  VCPU_XMM+0x40(%r15), %xmm4
-        movups  VCPU_XMM+0x50(%r15), %xmm5
-        movups  VCPU_XMM+0x60(%r15), %xmm6
-        movups  VCPU_XMM+0x70(%r15), %xmm7
+        LOAD_XMM
 .Lenter:
         movq    %rax, %r11
         cmpl    $0, VCPU_REQUEST(%r15)
@@ -111,18 +126,17 @@ bt_exit_entry:
         cld
         movq    %r15, %rdi
         movl    %r8d, %esi
+#ifdef RINGDOWN_SANITIZED
+        SAVE_XMM
         call    bt_light
+        LOAD_XMM
+#else
+        call    bt_light
+#endif
         testq   %rax, %rax
         jnz     .Lenter
 .Lheavy:
-        movups  %xmm0, VCPU_XMM+0x00(%r15)
-        movups  %xmm1, VCPU_XMM+0x10(%r15)
-        movups  %xmm2, VCPU_XMM+0x20(%r15)
-        movups  %xmm3, VCPU_XMM+0x30(%r15)
-        movups  %xmm4, VCPU_XMM+0x40(%r15)
-        movups  %xmm5, VCPU_XMM+0x50(%r15)
-        movups  %xmm6, VCPU_XMM+0x60(%r15)
-        movups  %xmm7, VCPU_XMM+0x70(%r15)
+        SAVE_XMM
         jmp     .Lturn
 .Lleave:
         addq    $8, %rsp
