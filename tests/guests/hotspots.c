@@ -7,7 +7,7 @@ enum {
     LOOPS = 50,
     LOOPS_LONG = 600, /* with `long` on the command line */
     PORT_READS = 200000,
-    REMAPS = 4000,
+    REMAPS = 60000,
     REWRITES = 3000,
     PORT = 0x61,
     ALIAS = 25 << 20,
