@@ -43,10 +43,9 @@ struct code_page {
 };
 
 enum exit_kind {
-    EXIT_BRANCH,   /* direct branch not yet linked: find the target, link, go on */
-    EXIT_CALLOUT,  /* interpreter executes the instruction at `eip`; resumes at `resume` if nothing
-                    * has changed, 0: look up by EIP */
-    EXIT_INDIRECT, /* no record: target in vcpu->hot.exit_eip */
+    EXIT_BRANCH,  /* direct branch not yet linked: find the target, link, go on */
+    EXIT_CALLOUT, /* interpreter executes the instruction at `eip`; resumes at `resume` if nothing
+                   * has changed, 0: look up by EIP */
 };
 
 /* An exit id that is no record: before the instruction at vcpu->hot.exit_eip, which has not been

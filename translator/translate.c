@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* translate.c: guest bytes -> block, in four passes.
  *
- *   scan    decode a run of instructions from one page: it goes on over calls and conditional
- *           branches that fall through, and ends at a jump, a return, an instruction that may
- * change the processor's mode, the end of the page, or where another block already starts holds
- * find where no interrupt may come lower   emit each instruction by its class in the table
- * (lower*.c) finish  emit the stubs of direct exits, commit, link what is already there
+ * scan     decodes a run of instructions from one page: it goes on over calls and branches
+ *          that fall through, and ends at a jump, a return, an instruction that may change
+ *          the processor's mode, the end of the page, or where another block starts
+ * holds    finds where no interrupt may come
+ * lower    emits each instruction by its class in the table (lower*.c)
+ * finish   emits the stubs of direct exits, commits, links what is already there
  *
  * The block's bytes, marks and exit records go straight to their final places. */
 #include "translator/translate.h"

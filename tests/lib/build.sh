@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What building needs, and building. Sourced after common.sh.
 
-BUILD_PACKAGES=(gcc libc6-dev gcc-multilib cmake ninja-build pkg-config libcapstone-dev libxxhash-dev
+BUILD_PACKAGES=(gcc libc6-dev gcc-multilib cmake ninja-build pkg-config libcapstone-dev
     libunwind-dev zlib1g-dev)
 CHECK_PACKAGES=(clang clang-format libcriterion-dev python3 qemu-system-x86)
 
