@@ -85,8 +85,6 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
         return NULL;
     struct cache_client client = {watch, unwatch, bt};
     bt->v = v;
-    bt->mode_id = bt->returns[0].mode = bt->returns[1].mode = -1;
-    bt_modes_forget(bt);
     bt->views = views_create(v, error);
     if (bt->views)
         bt->cache = cache_create(cache_size, &client, error);
@@ -97,6 +95,8 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
         return NULL;
     }
     translator_set_verify(bt->translator, v->machine->config.verify, code_refused, bt);
+    if (v->machine->config.stress_evict)
+        stress_start(cache_stress(bt->cache), v->machine->config.stress_seed);
     if (v->machine->config.engine == ENGINE_LOCKSTEP)
         translator_count(bt->translator);
     pads_emit(bt->cache, (uint64_t)bt_exit_entry, (uint64_t)bt_exit_indirect);
@@ -149,7 +149,7 @@ static void prepare_entry(struct bt *bt)
     v->hot.vif = v->eflags & EFL_IF;
     v->hot.vflags = v->eflags & ~(EFL_HOST | EFL_IF | EFL_RF);
     v->hot.host_flags = v->eflags & EFL_HOST;
-    v->hot.jump_tag = (uint64_t)cache_jump_tag(bt->cache, (unsigned)bt->mode_id) << 32;
+    v->hot.jump_tag = (uint64_t)cache_jump_tag(bt->cache, bt->mode_id) << 32;
     bt->inside = true;
     bt->switches++;
 }
@@ -162,12 +162,6 @@ static void note_leaving(struct bt *bt)
 }
 
 /* --- exits --- */
-
-/* While this stays the same, so do all blocks that could be running now. */
-static uint64_t current_epoch(const struct bt *bt)
-{
-    return cache_epoch(bt->cache, SPACE_SUPERVISOR) + cache_epoch(bt->cache, SPACE_USER);
-}
 
 /* What follows an exit. */
 enum next {
@@ -207,22 +201,25 @@ static uint64_t host_address(struct bt *bt, uint32_t offset)
     return (uint64_t)cache_code(bt->cache)->rx + offset;
 }
 
+static enum next enter_at(struct bt *bt, uint64_t host)
+{
+    bt->at = host;
+    bt->at_stamp = cache_stamp(bt->cache);
+    return NEXT_ENTER;
+}
+
 static enum next go_to(struct bt *bt, struct entry to)
 {
-    if (!to.block)
-        return NEXT_LOOKUP;
-    bt->at = host_address(bt, to.host);
-    return NEXT_ENTER;
+    return to.block ? enter_at(bt, host_address(bt, to.host)) : NEXT_LOOKUP;
 }
 
 static enum next exit_branch(struct bt *bt, struct exit_record *x)
 {
     struct vcpu *v = bt->v;
-    uint64_t flushes = cache_counters(bt->cache)->flushes;
     v->eip = x->eip;
     v->machine->stats.exit_link++;
     struct entry to = bt_lookup(bt, v->eip);
-    if (to.block && cache_counters(bt->cache)->flushes == flushes && x->from->valid)
+    if (to.block)
         cache_link(bt->cache, x, to);
     return go_to(bt, to);
 }
@@ -318,8 +315,8 @@ static void note_soft_miss(struct bt *bt, const struct exit_record *x)
 static enum next exit_callout(struct bt *bt, const struct exit_record *x)
 {
     struct vcpu *v = bt->v;
-    uint64_t epoch = current_epoch(bt);
-    int mode = bt->mode_id;
+    uint64_t stamp = cache_stamp(bt->cache);
+    unsigned mode = bt->mode_id;
     uint32_t resume = x->host, next_eip = x->eip + (x->insn ? x->insn->length : 0);
     unsigned op = x->insn ? x->insn->op : (unsigned)OP_COUNT;
     uint32_t eflags = v->eflags;
@@ -342,20 +339,19 @@ static enum next exit_callout(struct bt *bt, const struct exit_record *x)
         prefill_after_fault(bt);
     if (must_return(bt))
         return NEXT_RETURN;
-    if (!resume || v->eip != next_eip || v->shadow || current_epoch(bt) != epoch)
+    if (!resume || v->eip != next_eip || v->shadow || cache_stamp(bt->cache) != stamp)
         return NEXT_LOOKUP;
     if (!keeps_mode(op) && (debug_active(v) || !bt_update_mode(bt) || bt->mode_id != mode))
         return NEXT_LOOKUP;
-    bt->at = host_address(bt, resume);
-    return NEXT_ENTER;
+    return enter_at(bt, host_address(bt, resume));
 }
 
 /* The instruction at EIP could not have its memory mapped. */
 static enum next exit_fault(struct bt *bt)
 {
     struct vcpu *v = bt->v;
-    uint64_t epoch = current_epoch(bt);
-    int mode = bt->mode_id;
+    uint64_t stamp = cache_stamp(bt->cache);
+    unsigned mode = bt->mode_id;
     v->eip = v->hot.exit_eip;
     v->machine->stats.exit_fault++;
     bt->devices_ran = true;
@@ -364,8 +360,8 @@ static enum next exit_fault(struct bt *bt)
     interp_step(v);
     if (must_return(bt))
         return NEXT_RETURN;
-    if (!bt->faulted->valid || v->shadow || current_epoch(bt) != epoch || !bt_update_mode(bt) ||
-        bt->mode_id != mode)
+    if (!bt->faulted->valid || v->shadow || cache_stamp(bt->cache) != stamp ||
+        !bt_update_mode(bt) || bt->mode_id != mode)
         return NEXT_LOOKUP;
     return go_to(bt, cache_entry_in(bt->cache, bt->faulted, v->eip));
 }
@@ -373,10 +369,6 @@ static enum next exit_fault(struct bt *bt)
 static enum next serve(struct bt *bt)
 {
     struct vcpu *v = bt->v;
-    if (bt->softened) {
-        cache_drop(bt->cache, bt->softened);
-        bt->softened = NULL;
-    }
     switch (v->hot.exit_id) {
     case EXIT_ID_KICK:
         v->eip = v->hot.exit_eip;
@@ -403,9 +395,9 @@ static enum next look_up(struct bt *bt)
     struct vcpu *v = bt->v;
     if (v->shadow || debug_active(v) || !bt_update_mode(bt))
         return interpret(bt);
-    bt->at = cache_jump_find(bt->cache, v->eip, (unsigned)bt->mode_id);
-    if (bt->at)
-        return NEXT_ENTER;
+    uint64_t host = cache_jump_find(bt->cache, v->eip, bt->mode_id);
+    if (host)
+        return enter_at(bt, host);
     struct entry to = bt_lookup(bt, v->eip);
     if (!to.block)
         return interpret(bt);
@@ -435,28 +427,31 @@ static bool go_on(const struct bt *bt, enum next next)
     return next != NEXT_RETURN && !(bt->once && bt->v->count.retired);
 }
 
+static bool reclaim_waits(const struct bt *bt)
+{
+    return bt->softened || bt->review_wanted || cache_wants_flush(bt->cache) ||
+           cache_stress(bt->cache)->on;
+}
+
 static uint64_t take_turn(struct bt *bt)
 {
     enum next next = (enum next)bt->next;
     if (bt->inside) {
         note_leaving(bt);
         next = serve(bt);
-        if (!go_on(bt, next))
-            goto leave;
     }
-    while (next == NEXT_LOOKUP) {
+    while (go_on(bt, next)) {
+        if (reclaim_waits(bt) && bt_reclaim(bt))
+            next = NEXT_LOOKUP;
+        if (next == NEXT_ENTER && bt->at_stamp == cache_stamp(bt->cache)) {
+            note_recent(bt, bt->v->eip);
+            prepare_entry(bt);
+            if (bt->precise)
+                bt_precise_enter(bt);
+            return bt->at;
+        }
         next = find(bt);
-        if (!go_on(bt, next))
-            goto leave;
     }
-    if (next == NEXT_ENTER) {
-        note_recent(bt, bt->v->eip);
-        prepare_entry(bt);
-        if (bt->precise)
-            bt_precise_enter(bt);
-        return bt->at;
-    }
-leave:
     bt->next = next;
     return 0;
 }
@@ -477,7 +472,8 @@ uint64_t bt_turn(struct vcpu *v)
     return host;
 }
 
-/* The loop starts afresh after each interrupt. */
+/* The loop starts afresh after each interrupt. A settling that is not done by the next start can
+ * wait for the next. */
 #define STARTS_A_SETTLING 16u
 
 static void start(struct bt *bt, bool afresh, bool once)
@@ -490,9 +486,8 @@ static void start(struct bt *bt, bool afresh, bool once)
     bt->devices_ran = true;
     bt->v->hot.exit_id = EXIT_ID_KICK; /* no exit is being served */
     bt->v->machine->activity = ACT_ENGINE;
-    bt_soft_review(bt);
-    if (++bt->starts % STARTS_A_SETTLING == 0)
-        cache_pages_settle(bt->cache);
+    bt->review_wanted = true;
+    bt->settle_wanted = ++bt->starts % STARTS_A_SETTLING == 0;
 }
 
 void bt_run(struct vcpu *v)
@@ -553,6 +548,7 @@ void bt_collect_stats(struct bt *bt)
     s->chain_unlinks = c->unlinks;
     s->inv_write = c->inv_write;
     s->flushes = c->flushes;
+    s->stressed = stress_total(cache_stress(bt->cache));
     s->dispatches = bt->switches;
     s->verified = t->verified;
     s->verify_refused = t->refused;

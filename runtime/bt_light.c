@@ -30,6 +30,11 @@ typedef uint64_t light_fn(struct bt *bt, const struct exit_record *x);
 
 /* --- guest memory --- */
 
+/* Operands may lie at any address. */
+typedef uint16_t __attribute__((aligned(1))) loose_u16;
+typedef uint32_t __attribute__((aligned(1))) loose_u32;
+typedef uint64_t __attribute__((aligned(1))) loose_u64;
+
 /* Host address of [la, la+n) if the software TLB has it, else NULL. */
 static uint8_t *probe(struct vcpu *v, bool user, uint32_t la, unsigned access, unsigned n)
 {
@@ -86,9 +91,9 @@ static void learn_segment(struct bt *bt, unsigned seg, uint16_t sel, unsigned ki
 enum { STEP_VALUE_BITS = 4, STEP_WHAT_BITS = 4, STEP_RING = 8 };
 enum { RING_USER = 1, RING_IOPL = 2, RING_TSC_TRAPS = 4 };
 
-static uint32_t step_key(int mode_id, unsigned what, unsigned value)
+static uint32_t step_key(unsigned mode_id, unsigned what, unsigned value)
 {
-    return ((uint32_t)mode_id << STEP_WHAT_BITS | what) << STEP_VALUE_BITS | value;
+    return (mode_id << STEP_WHAT_BITS | what) << STEP_VALUE_BITS | value;
 }
 
 static struct mode mode_after(const struct mode *from, unsigned what, unsigned value)
@@ -108,36 +113,36 @@ static struct mode mode_after(const struct mode *from, unsigned what, unsigned v
     return m;
 }
 
-/* The mode's id, -1 if it has not been seen. */
-static int step(struct bt *bt, unsigned what, unsigned value)
+/* The mode's id, MODE_NONE if it has not been seen. */
+static unsigned step(struct bt *bt, unsigned what, unsigned value)
 {
     uint32_t key = step_key(bt->mode_id, what, value);
     struct light_step *s = &bt->light_steps[(key * 0x9e3779b1u) >> (32 - LIGHT_STEP_BITS)];
-    if (s->key == key)
+    if (s->key == key && s->era == cache_era(bt->cache))
         return s->id;
     struct mode m = mode_after(&bt->mode, what, value);
-    int id = cache_mode_find(bt->cache, &m);
-    if (id >= 0)
-        *s = (struct light_step){key, id};
+    unsigned id = cache_mode_find(bt->cache, &m);
+    if (id != MODE_NONE)
+        *s = (struct light_step){key, id, cache_era(bt->cache)};
     return id;
 }
 
 /* In another mode: where the jump cache has the target there. */
-static uint64_t go_to_mode(struct bt *bt, int id, uint32_t eip)
+static uint64_t go_to_mode(struct bt *bt, unsigned id, uint32_t eip)
 {
     struct vcpu *v = bt->v;
-    uint64_t host = id < 0 ? 0 : cache_jump_find(bt->cache, eip, (unsigned)id);
+    uint64_t host = id == MODE_NONE ? 0 : cache_jump_find(bt->cache, eip, id);
     v->eip = eip;
     if (!host) {
         v->hot.exit_id = EXIT_ID_LOOKUP;
         v->hot.exit_eip = eip;
         return 0;
     }
-    bt->mode = *cache_mode(bt->cache, (unsigned)id);
+    bt->mode = *cache_mode(bt->cache, id);
     bt->mode_id = id;
     bt_load_view(bt);
     bt_load_return_stack(bt);
-    v->hot.jump_tag = (uint64_t)cache_jump_tag(bt->cache, (unsigned)id) << 32;
+    v->hot.jump_tag = (uint64_t)cache_jump_tag(bt->cache, id) << 32;
     return host;
 }
 
@@ -193,7 +198,7 @@ WHOLE static uint64_t light_mov_to_seg(struct bt *bt, const struct exit_record *
     if (i->mem_index != 0xff)
         la += v->gpr[i->mem_index] * i->mem_scale;
     const uint8_t *p = probe(v, v->cpl == 3, la, ACC_READ, 2);
-    return p ? load_segment(bt, x, *(const uint16_t *)p, v->gpr[R_ESP]) : 0;
+    return p ? load_segment(bt, x, *(const loose_u16 *)p, v->gpr[R_ESP]) : 0;
 }
 
 WHOLE static uint64_t light_pop_seg(struct bt *bt, const struct exit_record *x)
@@ -204,7 +209,7 @@ WHOLE static uint64_t light_pop_seg(struct bt *bt, const struct exit_record *x)
         return 0;
     const uint8_t *p =
         probe(v, v->cpl == 3, v->seg[SEG_SS].base + v->gpr[R_ESP], ACC_READ, i->opsize);
-    return p ? load_segment(bt, x, *(const uint16_t *)p, v->gpr[R_ESP] + i->opsize) : 0;
+    return p ? load_segment(bt, x, *(const loose_u16 *)p, v->gpr[R_ESP] + i->opsize) : 0;
 }
 
 /* --- rings --- */
@@ -284,8 +289,8 @@ WHOLE static uint64_t light_int(struct bt *bt, const struct exit_record *x)
     if (v->cpl != 3 || !bt->light_gate.valid || entry + 7 > v->idtr.limit ||
         attr_system_type(tr->attr) != DESC_TSS32_BUSY || tr->limit < TSS_ESP0 + 5)
         return 0;
-    const uint64_t *gate = (const void *)probe(v, false, v->idtr.base + entry, ACC_READ, 8);
-    const uint32_t *tss = (const void *)probe(v, false, tr->base + TSS_ESP0, ACC_READ, 8);
+    const loose_u64 *gate = (const void *)probe(v, false, v->idtr.base + entry, ACC_READ, 8);
+    const loose_u32 *tss = (const void *)probe(v, false, tr->base + TSS_ESP0, ACC_READ, 8);
     if (!gate || !tss || *gate != bt->light_gate.raw)
         return 0;
     uint64_t raw = *gate;
@@ -293,7 +298,7 @@ WHOLE static uint64_t light_int(struct bt *bt, const struct exit_record *x)
     const struct light_segment *cs = known_segment(bt, (uint16_t)(raw >> 16), CODE_BY_GATE);
     const struct light_segment *ss = known_segment(bt, (uint16_t)tss[1], STACK_BY_RING + 0);
     uint32_t esp = tss[0] - 20;
-    uint32_t *frame = (void *)probe(v, false, esp, ACC_WRITE, 20);
+    loose_u32 *frame = (void *)probe(v, false, esp, ACC_WRITE, 20);
     if (!flat_code(cs) || !flat_stack(ss) || !frame || (type != DESC_INT32 && type != DESC_TRAP32))
         return 0;
     frame[4] = v->seg[SEG_SS].sel;
@@ -332,7 +337,7 @@ WHOLE static uint64_t light_iret(struct bt *bt, const struct exit_record *x)
         bt->mode.seg_class[SEG_SS] != SEGC_FLAT)
         return 0;
     uint32_t esp = v->gpr[R_ESP];
-    const uint32_t *frame = (const void *)probe(v, false, esp, ACC_READ, 20);
+    const loose_u32 *frame = (const void *)probe(v, false, esp, ACC_READ, 20);
     if (!frame || (frame[2] & (EFL_TF | EFL_NT | EFL_RF | EFL_VM)) ||
         (bt->served_eip && bt->served_eip == frame[0]))
         return 0;
@@ -422,12 +427,6 @@ uint64_t bt_light(struct vcpu *v, uint32_t id)
 }
 
 /* --- learning --- */
-
-void bt_light_forget_modes(struct bt *bt)
-{
-    for (unsigned n = 0; n < 1u << LIGHT_STEP_BITS; n++)
-        bt->light_steps[n].key = UINT32_MAX;
-}
 
 static void learn_int(struct bt *bt, const struct insn *i, unsigned cpl)
 {

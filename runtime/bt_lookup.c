@@ -30,64 +30,40 @@ static inline unsigned mode_slot(const struct mode *m, uint64_t words[3])
     return (unsigned)(mixed * 0x9e3779b97f4a7c15ull >> (64 - KNOWN_MODE_BITS));
 }
 
-static int mode_known(const struct bt *bt, const struct mode *m)
+/* MODE_NONE: not known. */
+static unsigned mode_known(const struct bt *bt, const struct mode *m)
 {
     uint64_t a[3], b[3];
     const struct known_mode *k = &bt->known_modes[mode_slot(m, a)];
     __builtin_memcpy(b, &k->mode, sizeof(b));
-    return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] ? k->id : -1;
+    bool same = a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+    return same && k->era == cache_era(bt->cache) ? k->id : MODE_NONE;
 }
 
 static void mode_remember(struct bt *bt)
 {
     uint64_t words[3];
     bt->known_modes[mode_slot(&bt->mode, words)] =
-        (struct known_mode){.mode = bt->mode, .id = bt->mode_id};
+        (struct known_mode){bt->mode, bt->mode_id, cache_era(bt->cache)};
 }
 
-void bt_modes_forget(struct bt *bt)
-{
-    for (unsigned n = 0; n < KNOWN_MODES; n++)
-        bt->known_modes[n].id = -1;
-    bt_light_forget_modes(bt);
-}
-
-static void flush_tables(struct bt *bt)
-{
-    cache_flush(bt->cache);
-    bt_modes_forget(bt);
-    bt_soft_reset(bt);
-}
-
-static void intern_mode(struct bt *bt)
-{
-    bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
-    if (bt->mode_id < 0) {
-        flush_tables(bt);
-        bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
-    }
-    mode_remember(bt);
-}
-
-/* Recomputes the mode after the interpreter has run. False if code is not translated in it. */
+/* Recomputes the mode after the interpreter has run. */
 bool bt_update_mode(struct bt *bt)
 {
     if (!mode_from_vcpu(bt->v, &bt->mode))
         return false;
     bt->mode_id = mode_known(bt, &bt->mode);
-    if (bt->mode_id < 0)
-        intern_mode(bt);
+    if (bt->mode_id != MODE_NONE)
+        return true;
+    bt->mode_id = cache_mode_id(bt->cache, &bt->mode);
+    if (bt->mode_id == MODE_NONE)
+        return false;
+    mode_remember(bt);
     return true;
 }
 
-static void flush(struct bt *bt)
-{
-    flush_tables(bt);
-    intern_mode(bt);
-}
-
 /* The active page of `la`, made so if the guest's tables allow its execution; NULL if it is not
- * memory. Raises #PF. */
+ * memory, or there is no room. Raises #PF. */
 static struct code_page *page_for(struct bt *bt, uint32_t la, const uint8_t **bytes)
 {
     enum space space = space_of(&bt->mode);
@@ -98,12 +74,7 @@ static struct code_page *page_for(struct bt *bt, uint32_t la, const uint8_t **by
     if (page && page->gfn == gpa >> 12)
         return page;
     struct walk w = mmu_walk(bt->v, la, ACC_EXEC, space == SPACE_USER, false);
-    page = cache_page_activate(bt->cache, space, la, (uint32_t)(gpa >> 12), w.global);
-    if (!page) {
-        flush(bt);
-        page = cache_page_activate(bt->cache, space, la, (uint32_t)(gpa >> 12), w.global);
-    }
-    return page;
+    return cache_page_activate(bt->cache, space, la, (uint32_t)(gpa >> 12), w.global);
 }
 
 static enum translate_status timed_translate(struct bt *bt, const struct source *src,
@@ -124,34 +95,31 @@ static enum translate_status timed_translate(struct bt *bt, const struct source 
     return status;
 }
 
+/* Also of the page behind it, where the first instruction ends. */
+static enum translate_status translate_crossing(struct bt *bt, struct source *src, uint32_t la,
+                                                struct block **block)
+{
+    src->next_page = page_for(bt, la + src->left, &src->next_bytes);
+    if (!src->next_page || !src->page->active) /* its activation may have ended this one's */
+        return TRANSLATE_CROSSES;
+    return timed_translate(bt, src, block);
+}
+
 static struct entry make_block(struct bt *bt, uint32_t eip, uint32_t la)
 {
-    struct source src = {.eip = eip, .left = 0x1000 - (la & 0xfff)};
+    struct source src = {.eip = eip, .left = 0x1000 - (la & 0xfff), .mode = bt->mode_id};
     struct block *block;
-    bool crossing = false;
-    for (unsigned tries = 0; tries < 3; tries++) {
-        src.page = page_for(bt, la, &src.bytes);
-        if (!src.page)
-            return (struct entry){0};
-        if (crossing) {
-            src.next_page = page_for(bt, la + src.left, &src.next_bytes);
-            if (!src.next_page)
-                return (struct entry){0};
-        }
-        src.mode = (unsigned)bt->mode_id;
-        enum translate_status status = timed_translate(bt, &src, &block);
-        if (status == TRANSLATE_OK && bt->precise)
-            bt_precise_arm(bt, block);
-        if (status == TRANSLATE_OK)
-            return (struct entry){block, block->host};
-        if (status == TRANSLATE_REFUSED)
-            break;
-        if (status == TRANSLATE_FULL)
-            flush(bt);
-        else
-            crossing = true;
-    }
-    return (struct entry){0};
+    src.page = page_for(bt, la, &src.bytes);
+    if (!src.page)
+        return (struct entry){0};
+    enum translate_status status = timed_translate(bt, &src, &block);
+    if (status == TRANSLATE_CROSSES)
+        status = translate_crossing(bt, &src, la, &block);
+    if (status != TRANSLATE_OK)
+        return (struct entry){0};
+    if (bt->precise)
+        bt_precise_arm(bt, block);
+    return (struct entry){block, block->host};
 }
 
 struct entry bt_lookup(struct bt *bt, uint32_t eip)
@@ -166,7 +134,7 @@ struct entry bt_lookup(struct bt *bt, uint32_t eip)
         if (!page)
             return (struct entry){0};
     }
-    struct entry e = cache_find(bt->cache, eip, (unsigned)bt->mode_id, page);
+    struct entry e = cache_find(bt->cache, eip, bt->mode_id, page);
     return e.block ? e : make_block(bt, eip, la);
 }
 

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <ucontext.h>
 
+#define TRAP_BREAKPOINT 3
 #define TRAP_PAGE_FAULT 14
 #define PF_ERROR_WRITE  2
 
@@ -165,9 +166,10 @@ static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
         bt_soft_fault(bt, r.block, r.eip, hva);
     if (bt->softened) /* before the page tables show an access that has not been made yet */
         return leave_before(bt, regs, EXIT_ID_KICK);
+    uint64_t stamp = cache_stamp(bt->cache);
     switch (views_handle_fault(bt->views, hva, write, &bt->guest_fault)) {
-    case VIEW_FILLED:
-        return true;
+    case VIEW_FILLED: /* accessed and dirty bits may have been written into code, even into this */
+        return stamp == cache_stamp(bt->cache) || leave_before(bt, regs, EXIT_ID_FAULT);
     case VIEW_GUEST:
         return leave_before(bt, regs, EXIT_ID_GUEST);
     case VIEW_EMULATE:
@@ -177,12 +179,19 @@ static bool page_fault(struct bt *bt, const siginfo_t *info, greg_t *regs)
     }
 }
 
+/* INT3: code of a block that has been dropped (--stress evict). */
+static bool is_poison(const greg_t *regs)
+{
+    return regs[REG_TRAPNO] == TRAP_BREAKPOINT;
+}
+
 bool bt_host_fault(struct bt *bt, int signo, void *siginfo, void *ucontext)
 {
     greg_t *regs = regs_of(ucontext);
     if (signo == SIGTRAP) {
-        if (!bt->precise || !bt_precise_trap(bt, ucontext))
-            leave_or_step(bt, regs);
+        if (bt->precise ? bt_precise_trap(bt, ucontext) : is_poison(regs))
+            return bt->precise;
+        leave_or_step(bt, regs);
         return true;
     }
     if (signo == SIGSEGV && regs[REG_TRAPNO] == TRAP_PAGE_FAULT)

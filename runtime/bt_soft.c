@@ -11,9 +11,8 @@
 #include "runtime/bt_state.h"
 
 #include "devices/device.h"
+#include "ringdown/check.h"
 #include "runtime/machine.h"
-
-#include <string.h>
 
 #define SOFT_FAULTS  12u
 #define SOFT_WINDOW  10000000ull /* ns */
@@ -34,6 +33,26 @@ static struct soft_site *site_of(struct bt *bt, const struct code_page *page, ui
     return &bt->sites[hash >> (32 - SOFT_SITE_BITS)];
 }
 
+/* Whether its page is what it was when the site was made: a flush gives pages to others. */
+static bool is_live(const struct bt *bt, const struct soft_site *s)
+{
+    return s->era == cache_era(bt->cache);
+}
+
+/* The site of an instruction, made if there is none; NULL while a soft one has its place. */
+static struct soft_site *claim(struct bt *bt, struct code_page *page, uint32_t la)
+{
+    struct soft_site *s = site_of(bt, page, la);
+    if (is_live(bt, s)) {
+        if (s->page == page && s->la == la)
+            return s;
+        if (s->soft)
+            return NULL;
+    }
+    *s = (struct soft_site){.page = page, .era = cache_era(bt->cache), .la = la, .since = now(bt)};
+    return s;
+}
+
 /* The first fault of a page in a view is the price of mapping it, which is paid once: only those
  * that come again count. */
 static bool faulted_before(struct bt *bt, uint64_t page)
@@ -51,14 +70,9 @@ void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip, uint64_t hva)
     if (!faulted_before(bt, hva >> 12))
         return;
     uint32_t la = eip + bt->mode.cs_base;
-    struct soft_site *s = site_of(bt, b->page, la);
+    struct soft_site *s = claim(bt, b->page, la);
     uint64_t time = now(bt);
-    if (s->page != b->page || s->la != la) {
-        if (s->page && s->soft)
-            return;
-        *s = (struct soft_site){.page = b->page, .la = la, .since = time};
-    }
-    if (s->soft)
+    if (!s || s->soft)
         return;
     if (time - s->since > SOFT_WINDOW) {
         s->since = time;
@@ -79,15 +93,10 @@ void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip, uint64_t hva)
 void bt_soft_return(struct bt *bt, struct block *b, uint32_t eip)
 {
     uint32_t la = eip + bt->mode.cs_base;
-    struct soft_site *s = site_of(bt, b->page, la);
-    if (s->page != b->page || s->la != la) {
-        if (s->page && s->soft)
-            return;
-        *s = (struct soft_site){.page = b->page, .la = la};
-    }
-    if (++s->count < SOFT_RETURNS)
+    struct soft_site *s = claim(bt, b->page, la);
+    if (!s || s->soft || ++s->count < SOFT_RETURNS)
         return;
-    *s = (struct soft_site){0};
+    s->count = 0;
     cache_set_soft(b->page, la, true);
     bt->softened = b;
 }
@@ -95,21 +104,13 @@ void bt_soft_return(struct bt *bt, struct block *b, uint32_t eip)
 static void harden(struct bt *bt, unsigned n)
 {
     struct soft_site *s = &bt->sites[bt->soft_list[n]];
+    CHECK(is_live(bt, s) && s->soft);
     s->soft = false;
     s->count = s->repeats = 0;
     s->relapses += s->relapses < RELAPSES_MAX;
     bt->soft_list[n] = bt->soft_list[--bt->soft_count];
     cache_set_soft(s->page, s->la, false);
     cache_drop_at(bt->cache, s->page, s->la);
-}
-
-static void harden_site(struct bt *bt, const struct soft_site *s)
-{
-    for (unsigned n = 0; n < bt->soft_count; n++)
-        if (&bt->sites[bt->soft_list[n]] == s) {
-            harden(bt, n);
-            return;
-        }
 }
 
 /* Whether this page was missed before since the TLB was last flushed. */
@@ -134,17 +135,23 @@ void bt_soft_invlpg(struct bt *bt, uint32_t la)
 void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip, uint32_t la)
 {
     struct soft_site *s = site_of(bt, page, eip + bt->mode.cs_base);
+    if (!is_live(bt, s))
+        return;
     s->count += s->count < UINT16_MAX;
     if (s->soft && la != UINT32_MAX && missed_before(bt, la) && ++s->repeats >= REPEATS)
-        harden_site(bt, s);
+        bt->review_wanted = true;
 }
 
-/* Ends the probation of those that miss no more. */
+/* Hardens those that miss in vain, and ends the probation of those that miss no more. */
 void bt_soft_review(struct bt *bt)
 {
     uint64_t time = now(bt);
     for (unsigned n = bt->soft_count; n-- > 0;) {
         struct soft_site *s = &bt->sites[bt->soft_list[n]];
+        if (s->repeats >= REPEATS) {
+            harden(bt, n);
+            continue;
+        }
         if (time - s->since < PROBATION << s->relapses)
             continue;
         s->since = time;
@@ -155,10 +162,17 @@ void bt_soft_review(struct bt *bt)
     }
 }
 
-/* The cache was flushed: its pages are gone. */
-void bt_soft_reset(struct bt *bt)
+/* The sites themselves die with the cache's era. */
+void bt_soft_forget(struct bt *bt)
 {
-    memset(bt->sites, 0, sizeof(bt->sites));
     bt->soft_count = 0;
-    bt->softened = NULL;
+}
+
+void bt_soft_stress(struct bt *bt, struct block *b)
+{
+    struct stress *stress = cache_stress(bt->cache);
+    const struct insn_mark *mark = cache_marks(bt->cache, b) + stress_pick(stress, b->mark_count);
+    uint32_t la = b->eip + mark->guest + cache_mode(bt->cache, b->mode)->cs_base;
+    cache_set_soft(b->page, la, stress_pick(stress, 2));
+    cache_drop(bt->cache, b);
 }

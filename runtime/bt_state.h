@@ -13,12 +13,13 @@
 #define BT_RECENT 16u
 
 /* An instruction that has caused host faults, see bt_soft.c. */
-#define SOFT_SITE_BITS   11
-#define SOFT_LIST        512u
+#define SOFT_SITE_BITS   TABLE_SIZE(11, 2)
+#define SOFT_LIST        TABLE_SIZE(512u, 2u)
 #define SOFT_MISSED_BITS 16
 #define SOFT_MISSED      (1u << SOFT_MISSED_BITS)
 struct soft_site {
-    struct code_page *page; /* NULL: free */
+    struct code_page *page;
+    uint64_t era; /* of `page`; another than the cache's: free */
     uint32_t la;
     uint16_t count;   /* faults, or misses while soft */
     uint16_t repeats; /* misses of pages that it has had before */
@@ -28,15 +29,15 @@ struct soft_site {
 };
 
 /* Modes by a hash of their contents, and their ids. */
-#define KNOWN_MODE_BITS 6
-#define KNOWN_MODES     (1u << KNOWN_MODE_BITS)
+#define KNOWN_MODE_BITS TABLE_SIZE(6, 2)
 struct known_mode {
     struct mode mode;
-    int id; /* -1: free */
+    unsigned id;
+    uint64_t era; /* of `id`; another than the cache's: free */
 };
 
 /* What loading a selector has come to, see bt_light.c. */
-#define LIGHT_SEGMENTS 64u
+#define LIGHT_SEGMENTS TABLE_SIZE(64u, 4u)
 struct light_segment {
     uint64_t raw; /* the descriptor; 0 for a null selector */
     struct segment segment;
@@ -45,10 +46,11 @@ struct light_segment {
     bool valid;
 };
 /* A change of mode, and the mode that it leads to. */
-#define LIGHT_STEP_BITS 6
+#define LIGHT_STEP_BITS TABLE_SIZE(6, 2)
 struct light_step {
-    uint32_t key; /* UINT32_MAX: free */
-    int id;
+    uint32_t key;
+    unsigned id;
+    uint64_t era; /* of both; another than the cache's: free */
 };
 /* The gate that the last INT n from CPL 3 to CPL 0 went through. */
 struct light_gate {
@@ -62,20 +64,21 @@ struct bt {
     struct translator *translator;
     struct views *views;
     struct mode mode; /* of the last dispatch */
-    int mode_id;      /* -1: not interned since the last flush */
-    struct known_mode known_modes[KNOWN_MODES];
-    uint64_t at;      /* host address to enter next */
-    int next;         /* how bt_turn() goes on */
-    bool inside;      /* translated code has been entered: there will be an exit to serve */
-    bool once;        /* leave as soon as something has retired: bt_run_once() */
-    bool devices_ran; /* the interrupt line may have moved since hot.irq_hint was read */
+    unsigned mode_id; /* MODE_NONE: not interned since the last flush */
+    struct known_mode known_modes[1u << KNOWN_MODE_BITS];
+    uint64_t at;       /* host address to enter next, */
+    uint64_t at_stamp; /* if this is the cache's stamp still */
+    int next;          /* how bt_turn() goes on */
+    bool inside;       /* translated code has been entered: there will be an exit to serve */
+    bool once;         /* leave as soon as something has retired: bt_run_once() */
+    bool devices_ran;  /* the interrupt line may have moved since hot.irq_hint was read */
     uint64_t gs_loaded, switches, turns, starts;
     struct light_segment light_segments[LIGHT_SEGMENTS];
     struct light_gate light_gate;
     struct light_step light_steps[1u << LIGHT_STEP_BITS];
     struct return_state {
         uint64_t sp, epoch; /* cache epoch in which sp was last good */
-        int mode;
+        unsigned mode;
     } returns[2];          /* by privilege */
     unsigned return_side;  /* whose pointer is in hot.return_sp */
     uint8_t *return_stack; /* between two guard pages */
@@ -94,7 +97,9 @@ struct bt {
     uint32_t tlb_flushes;
     uint16_t soft_list[SOFT_LIST];
     unsigned soft_count;
-    struct block *softened;     /* to be dropped, since an instruction of it became soft */
+    bool review_wanted;         /* of what is soft, by bt_reclaim() */
+    bool settle_wanted;         /* likewise cache_pages_settle() */
+    struct block *softened;     /* likewise to be dropped: an instruction of it became soft */
     bool observed;              /* exits are dumped or profiled */
     struct bt_precise *precise; /* NULL but for --stress precise, bt_precise.h */
     FILE *dump_exits;
@@ -123,8 +128,6 @@ uint64_t bt_turn(struct vcpu *v);
 uint64_t bt_light(struct vcpu *v, uint32_t id);
 /* After an instruction has been executed the long way, with EFLAGS and CPL from before it. */
 void bt_light_learn(struct bt *bt, const struct insn *i, uint32_t eflags, unsigned cpl);
-/* Mode ids are about to be given out afresh. */
-void bt_light_forget_modes(struct bt *bt);
 void bt_load_view(struct bt *bt);
 void bt_load_return_stack(struct bt *bt);
 
@@ -150,11 +153,16 @@ void bt_recreate(const struct bt *bt, const long long *regs, const struct recove
 /* Makes the interrupted context leave translated code with this exit id before the instruction. */
 void bt_leave(struct bt *bt, long long *regs, uint32_t id, const struct recovery *r);
 
+/* bt_reclaim.c: the one place where code is given up and records are given to others, called
+ * between two exits, when nobody holds any (docs/design.md, "Who may hold what"). True if it has
+ * done anything: what was found before has to be found again. */
+bool bt_reclaim(struct bt *bt);
+
 /* bt_lookup.c: where to enter for EIP, translating if need be; block NULL if the interpreter has to
  * execute the instruction. Raises. */
 struct entry bt_lookup(struct bt *bt, uint32_t eip);
+/* False if code is not translated in the vCPU's state, or no mode has room before a flush. */
 bool bt_update_mode(struct bt *bt);
-void bt_modes_forget(struct bt *bt);
 void bt_tlb_event(struct vcpu *v, enum tlb_event event, uint32_t arg);
 void bt_code_written(void *opaque, uint32_t gfn, uint32_t offset, uint32_t size);
 
@@ -163,9 +171,12 @@ void bt_soft_fault(struct bt *bt, struct block *b, uint32_t eip, uint64_t hva);
 /* A call whose callee has not returned to it. */
 void bt_soft_return(struct bt *bt, struct block *b, uint32_t eip);
 void bt_soft_miss(struct bt *bt, const struct code_page *page, uint32_t eip, uint32_t la);
+/* For bt_reclaim() alone: drops what becomes hard again; forgets all sites, whose pages have gone;
+ * makes some instruction of a block soft or hard. */
 void bt_soft_review(struct bt *bt);
+void bt_soft_forget(struct bt *bt);
+void bt_soft_stress(struct bt *bt, struct block *b);
 void bt_soft_invlpg(struct bt *bt, uint32_t la);
-void bt_soft_reset(struct bt *bt);
 
 /* bt_stack.c: the stacks of host return addresses, one a privilege. */
 int bt_stack_create(struct bt *bt);

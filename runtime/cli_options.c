@@ -218,8 +218,17 @@ static bool set_selftest(struct parse *p, const char *value)
 
 static bool set_stress(struct parse *p, const char *value)
 {
-    p->config->stress_precise = true;
-    return !strcmp(value, "precise") || bad(p, "--stress: %s is not precise", value);
+    const char *seed = value + strlen("evict:");
+    p->config->stress_precise = !strcmp(value, "precise");
+    p->config->stress_evict = !strncmp(value, "evict", strlen("evict"));
+    if (p->config->stress_precise || !strcmp(value, "evict"))
+        return true;
+    char *end = NULL;
+    errno = 0;
+    if (!strncmp(value, "evict:", strlen("evict:")) && *seed >= '0' && *seed <= '9')
+        p->config->stress_seed = strtoull(seed, &end, 10);
+    return (end && !*end && !errno) ||
+           bad(p, "--stress: %s is not precise, evict or evict:SEED", value);
 }
 
 static bool set_timeout(struct parse *p, const char *value)
@@ -271,7 +280,7 @@ static const struct option_row options[] = {
     {"symbols",      "FILE",        "System.map or ELF file to name guest addresses; repeatable",   set_symbols                    },
     {"perf-map",     NULL,          "name translated code for perf, in /tmp/perf-PID.map",          set_perf_map                   },
     {"compare",      "N",           "with --engine lockstep: at least every N instructions",        set_compare                    },
-    {"stress",       "precise",     "with --engine lockstep: check states inside blocks, too",      set_stress                     },
+    {"stress",       "WHAT",        "precise: states in blocks, too; evict[:SEED]: drop code",      set_stress                     },
     {"dump",         "WHAT,...",    "trace to standard error: decode, blocks, host, exits",         set_dump                       },
     {"view-budget",  "N",           NULL,                                                           /* for tests */ set_view_budget},
     {"selftest",     "WHAT:N",      NULL,                                                           /* for tests */ set_selftest   },
@@ -333,7 +342,11 @@ static enum cli_parse parse_all(struct parse *p, int argc, char **argv)
             return CLI_ERROR;
     }
     if (p->config->stress_precise && p->config->engine != ENGINE_LOCKSTEP) {
-        bad(p, "--stress needs --engine lockstep");
+        bad(p, "--stress precise needs --engine lockstep");
+        return CLI_ERROR;
+    }
+    if (p->config->stress_evict && p->config->engine == ENGINE_INTERP) {
+        bad(p, "--stress evict needs --engine bt or lockstep");
         return CLI_ERROR;
     }
     if (optind < argc) {

@@ -38,6 +38,8 @@ struct machine_config {
     uint32_t compare_every;        /* lock step: instructions between two comparisons, at most */
     const char *lockstep_selftest; /* "reg:N" and kin, see lockstep.h; NULL */
     bool stress_precise;           /* lock step: recreate the state inside blocks, bt_precise.h */
+    bool stress_evict;             /* translator/stress.h */
+    uint64_t stress_seed;          /* of its choices */
     bool no_reboot;                /* a reset ends the run instead, as power-off does */
     uint32_t view_budget; /* host mappings allowed in all views, 0: from the host's limit */
     bool sandbox;         /* machine_run() gives up what the run does not need, for good */

@@ -4,7 +4,8 @@
  * A block is a straight run of guest instructions with one entry; it may leave through several
  * direct exits (taken conditional branches, its end). Ownership and life: blocks, exit records and
  * instruction maps live in arenas of the cache and die together at a full flush; an invalidated
- * block stays in its arena, unreachable, until then. */
+ * block stays in its arena, unreachable, until then. When that may be: docs/design.md, "Who may
+ * hold what". */
 #ifndef RINGDOWN_TRANSLATOR_BLOCK_H
 #define RINGDOWN_TRANSLATOR_BLOCK_H
 
@@ -36,6 +37,7 @@ struct code_page {
     struct code_page *hash_next, *gfn_next;
     uint32_t active_index; /* in the list of active pages of its space */
     uint32_t flag;         /* number of its word in the cache's table of inactive pages */
+    uint64_t era;          /* cache_era() when it was made */
     /* A bit for each byte at which a translated instruction starts, in some mode and perhaps in a
      * block that has gone since: a hint that spares searches. */
     uint64_t starts[64];
@@ -85,8 +87,8 @@ enum {
  * runs now, then jumps to a place in its block. So a switch of address spaces writes a word a page
  * and patches no code. */
 struct gate {
-    uint32_t entry; /* offset in code memory that it leads to */
-    uint32_t host;  /* its own */
+    uint32_t entry;      /* offset in code memory that it leads to */
+    uint32_t host, size; /* its own */
     struct gate *next;
 };
 
@@ -99,6 +101,9 @@ struct block {
     uint32_t marks, mark_count;             /* first mark in the arena of marks */
     uint32_t exits, exit_count;
     struct code_page *page, *page2; /* page2: of a first instruction that crosses, else NULL */
+    /* Bytes elsewhere on `page` that its translation depends on: their offset in the page. */
+    uint16_t peek, peek_bytes;
+    uint64_t era; /* cache_era() when it was made */
     struct block *hash_next, *page_next, *page2_next;
     struct exit_record *incoming;
     struct gate *gates;

@@ -2,33 +2,29 @@
 /* cache.c: tables of the code cache. See cache.h for the model, block.h for what is kept. */
 #include "translator/cache.h"
 
+#include "ringdown/check.h"
+#include "translator/arena.h"
 #include "translator/emit.h"
 #include "translator/insn.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <x86intrin.h>
 
 #define BLOCK_HASH_BITS 16
 #define PAGE_HASH_BITS  12
 #define ACTIVE_PAGES    (1u << 20)
-#define ROOM_EXITS      8u
 #define GATE_BYTES      64u /* at most */
 /* The jump cache, then a word for each page; both are reached from r13. */
 #define TABLE_BYTES (CACHE_GATE_WORDS + CODE_PAGES_MAX * sizeof(uint32_t))
-#define ROOM_MARKS  8u
 #define FRAMES_MAX  (1u << 20) /* RAM ends below 4 GiB */
-
-/* An array in lazily committed memory that only grows until the next flush. */
-struct arena {
-    void *base;
-    size_t item, capacity, used;
-};
+#define INT3        0xcc
 
 struct cache {
     struct code_memory code;
+    struct stress stress;
+    bool full; /* see cache_wants_flush() */
     struct pads pads;
     struct jump_entry *jump;
     struct cache_client client;
@@ -45,65 +41,50 @@ struct cache {
     struct code_page **active[SPACE_COUNT];      /* by la >> 12 */
     struct code_page **active_list[SPACE_COUNT]; /* dense */
     uint32_t active_count[SPACE_COUNT];
-    struct mode modes[MODE_MAX];
-    unsigned mode_count;
+    struct mode modes[MODE_MAX]; /* by id, from mode_first on, cyclically */
+    unsigned mode_count, mode_first;
     struct cache_counters counters;
-    uint32_t user_deactivations; /* see cache_jump_tag() */
-    uint64_t epoch[SPACE_COUNT], generation[SPACE_COUNT];
+    uint32_t user_deactivations; /* from 1 on, see cache_jump_tag() */
+    uint64_t epoch[SPACE_COUNT], generation[SPACE_COUNT], stamp;
 };
 
-static void *reserve(size_t bytes)
+/* How much code there is for one of them; a guest whose code is far denser in records than any
+ * that was measured fills their arena first (docs/memory.md). */
+#define BYTES_PER_BLOCK 96u
+#define BYTES_PER_EXIT  32u
+#define BYTES_PER_MARK  8u
+#define BYTES_PER_INSN  64u
+#define BYTES_PER_PAGE  1024u
+
+static size_t pages_for(size_t code_size)
 {
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
-    return p == MAP_FAILED ? NULL : p;
+    size_t pages = code_size / BYTES_PER_PAGE + 1024;
+    return pages < TABLE_SIZE(CODE_PAGES_MAX, 8u) ? pages : TABLE_SIZE(CODE_PAGES_MAX, 8u);
 }
 
-static bool arena_create(struct arena *a, size_t item, size_t capacity)
+static bool create_arenas(struct cache *c, size_t code)
 {
-    *a = (struct arena){.base = reserve(item * capacity), .item = item, .capacity = capacity};
-    return a->base;
+    return arena_create(&c->blocks, sizeof(struct block),
+                        TABLE_SIZE(code / BYTES_PER_BLOCK + 64, 8), 1) &&
+           arena_create(&c->exits, sizeof(struct exit_record),
+                        TABLE_SIZE(code / BYTES_PER_EXIT + 256, 16), BLOCK_EXITS_WORST) &&
+           arena_create(&c->marks, sizeof(struct insn_mark),
+                        TABLE_SIZE(code / BYTES_PER_MARK + 256, 32), BLOCK_MARKS_WORST) &&
+           arena_create(&c->insns, sizeof(struct insn), TABLE_SIZE(code / BYTES_PER_INSN + 64, 4),
+                        0) &&
+           arena_create(&c->gates, sizeof(struct gate), TABLE_SIZE(code / GATE_BYTES + 64, 4), 0) &&
+           arena_create(&c->pages, sizeof(struct code_page), pages_for(code), 0);
 }
 
-static void *arena_add(struct arena *a)
+static bool create_tables(struct cache *c)
 {
-    if (a->used == a->capacity)
-        return NULL;
-    void *p = (char *)a->base + a->item * a->used++;
-    memset(p, 0, a->item);
-    return p;
-}
-
-static void arena_reset(struct arena *a)
-{
-    /* Give the memory back: a flush must not leave the high-water mark resident. */
-    madvise(a->base, a->item * a->capacity, MADV_DONTNEED);
-    a->used = 0;
-}
-
-static void arena_destroy(struct arena *a)
-{
-    if (a->base)
-        munmap(a->base, a->item * a->capacity);
-}
-
-static bool create_tables(struct cache *c, size_t code_size)
-{
-    size_t blocks = code_size / 48 + 64; /* no block is smaller than its exit stub */
-    if (!arena_create(&c->blocks, sizeof(struct block), blocks) ||
-        !arena_create(&c->exits, sizeof(struct exit_record), code_size / 12 + 256) ||
-        !arena_create(&c->marks, sizeof(struct insn_mark), code_size / 2 + 256) ||
-        !arena_create(&c->insns, sizeof(struct insn), code_size / 64 + 64) ||
-        !arena_create(&c->gates, sizeof(struct gate), code_size / GATE_BYTES + 64) ||
-        !arena_create(&c->pages, sizeof(struct code_page), CODE_PAGES_MAX))
-        return false;
-    c->by_host = reserve(blocks * sizeof(*c->by_host));
-    c->jump = reserve(TABLE_BYTES);
-    c->lines = reserve(FRAMES_MAX * sizeof(*c->lines));
+    c->by_host = reserve_memory((c->blocks.capacity + c->blocks.reserve) * sizeof(*c->by_host));
+    c->jump = reserve_memory(TABLE_BYTES);
+    c->lines = reserve_memory(FRAMES_MAX * sizeof(*c->lines));
     c->inactive = (uint32_t *)(c->jump + JUMP_CACHE_SIZE);
     for (unsigned s = 0; s < SPACE_COUNT; s++) {
-        c->active[s] = reserve(ACTIVE_PAGES * sizeof(**c->active));
-        c->active_list[s] = reserve((size_t)ACTIVE_PAGES * sizeof(**c->active_list));
+        c->active[s] = reserve_memory(ACTIVE_PAGES * sizeof(**c->active));
+        c->active_list[s] = reserve_memory((size_t)ACTIVE_PAGES * sizeof(**c->active_list));
         if (!c->active[s] || !c->active_list[s])
             return false;
     }
@@ -112,8 +93,7 @@ static bool create_tables(struct cache *c, size_t code_size)
 
 static void jump_cache_clear(struct cache *c)
 {
-    for (unsigned i = 0; i < JUMP_CACHE_SIZE; i++)
-        c->jump[i].key = JUMP_CACHE_EMPTY;
+    memset(c->jump, 0, CACHE_GATE_WORDS);
 }
 
 struct cache *cache_create(size_t code_size, const struct cache_client *client, int *error)
@@ -124,33 +104,27 @@ struct cache *cache_create(size_t code_size, const struct cache_client *client, 
         return NULL;
     }
     c->client = *client;
+    c->user_deactivations = 1;
     *error = code_memory_create(&c->code, code_size);
-    if (!*error && !create_tables(c, code_size))
+    if (!*error && !(create_arenas(c, code_size) && create_tables(c)))
         *error = -ENOMEM;
     if (*error) {
         cache_destroy(c);
         return NULL;
     }
-    jump_cache_clear(c);
     return c;
-}
-
-static void release(void *p, size_t bytes)
-{
-    if (p)
-        munmap(p, bytes);
 }
 
 void cache_destroy(struct cache *c)
 {
     if (!c)
         return;
-    release(c->by_host, c->blocks.capacity * sizeof(*c->by_host));
-    release(c->jump, TABLE_BYTES);
-    release(c->lines, FRAMES_MAX * sizeof(*c->lines));
+    release_memory(c->by_host, (c->blocks.capacity + c->blocks.reserve) * sizeof(*c->by_host));
+    release_memory(c->jump, TABLE_BYTES);
+    release_memory(c->lines, FRAMES_MAX * sizeof(*c->lines));
     for (unsigned s = 0; s < SPACE_COUNT; s++) {
-        release(c->active[s], ACTIVE_PAGES * sizeof(**c->active));
-        release(c->active_list[s], (size_t)ACTIVE_PAGES * sizeof(**c->active_list));
+        release_memory(c->active[s], ACTIVE_PAGES * sizeof(**c->active));
+        release_memory(c->active_list[s], (size_t)ACTIVE_PAGES * sizeof(**c->active_list));
     }
     arena_destroy(&c->blocks);
     arena_destroy(&c->exits);
@@ -210,35 +184,82 @@ uint64_t cache_epoch(const struct cache *c, enum space space)
     return c->epoch[space];
 }
 
+uint64_t cache_stamp(const struct cache *c)
+{
+    return c->stamp;
+}
+
+static void new_epoch(struct cache *c, enum space space)
+{
+    c->epoch[space]++;
+    c->stamp++;
+}
+
+uint64_t cache_era(const struct cache *c)
+{
+    return c->counters.flushes + 1;
+}
+
+bool cache_wants_flush(const struct cache *c)
+{
+    return c->full;
+}
+
+/* No room for something. */
+static void note_full(struct cache *c)
+{
+    c->full = true;
+}
+
+struct stress *cache_stress(struct cache *c)
+{
+    return &c->stress;
+}
+
 uint64_t cache_generation(const struct cache *c, enum space space)
 {
     return c->generation[space];
 }
 
+/* --- modes --- */
+
+/* Of the nth to be interned. */
+static unsigned mode_id_of(const struct cache *c, unsigned n)
+{
+    return MODE_NONE + 1 + (c->mode_first + n) % (MODE_MAX - 1);
+}
+
 /* Called while the guest's xmm registers are live: no memcmp(). */
-int cache_mode_find(const struct cache *c, const struct mode *m)
+unsigned cache_mode_find(const struct cache *c, const struct mode *m)
 {
     uint64_t want[3], have[3];
     __builtin_memcpy(want, m, sizeof(want));
-    for (unsigned i = 0; i < c->mode_count; i++) {
-        __builtin_memcpy(have, &c->modes[i], sizeof(have));
+    for (unsigned n = 0; n < c->mode_count; n++) {
+        unsigned id = mode_id_of(c, n);
+        __builtin_memcpy(have, &c->modes[id], sizeof(have));
         if (want[0] == have[0] && want[1] == have[1] && want[2] == have[2])
-            return (int)i;
+            return id;
     }
-    return -1;
+    return MODE_NONE;
 }
 
-int cache_mode_id(struct cache *c, const struct mode *m)
+unsigned cache_mode_id(struct cache *c, const struct mode *m)
 {
-    int known = cache_mode_find(c, m);
-    if (known >= 0 || c->mode_count == MODE_MAX)
-        return known;
-    c->modes[c->mode_count] = *m;
-    return (int)c->mode_count++;
+    unsigned id = cache_mode_find(c, m);
+    if (id != MODE_NONE)
+        return id;
+    if (c->mode_count == MODE_MAX - 1 || stress_hits(&c->stress, STRESS_MODE)) {
+        note_full(c);
+        return MODE_NONE;
+    }
+    id = mode_id_of(c, c->mode_count++);
+    c->modes[id] = *m;
+    return id;
 }
 
 const struct mode *cache_mode(const struct cache *c, unsigned id)
 {
+    CHECK(id != MODE_NONE && id < MODE_MAX);
     return &c->modes[id];
 }
 
@@ -249,9 +270,11 @@ static struct jump_entry *jump_slot(struct cache *c, uint32_t eip)
     return &c->jump[eip & (JUMP_CACHE_SIZE - 1)];
 }
 
+/* Entries that a deactivation has made dead stay in the table; they must not become those of a
+ * supervisor mode that is given the id of theirs, so their count is never its 0. */
 uint32_t cache_jump_tag(const struct cache *c, unsigned mode)
 {
-    bool user = c->modes[mode].cpl == 3;
+    bool user = cache_mode(c, mode)->cpl == 3;
     return mode | (user ? c->user_deactivations << MODE_BITS : 0);
 }
 
@@ -273,7 +296,7 @@ static void jump_remove(struct cache *c, const struct block *b)
         uint32_t eip = b->eip + marks[n].guest;
         struct jump_entry *e = jump_slot(c, eip);
         if (e->key == jump_key(c, eip, b->mode))
-            *e = (struct jump_entry){.key = JUMP_CACHE_EMPTY};
+            *e = (struct jump_entry){0};
     }
 }
 
@@ -319,18 +342,21 @@ static const struct gate *gate_to(struct cache *c, uint32_t eip, struct entry to
     for (struct gate *g = to.block->gates; g; g = g->next)
         if (g->entry == to.host)
             return g;
-    if (code_memory_room(&c->code) < GATE_BYTES)
+    if (code_memory_room(&c->code) < GATE_BYTES || !arena_has_room(&c->gates) ||
+        stress_hits(&c->stress, STRESS_GATE)) {
+        note_full(c);
         return NULL;
-    struct gate *g = arena_add(&c->gates);
-    if (!g)
-        return NULL;
-    struct emitter e = {c->code.rw + c->code.used, c->code.rx - c->code.rw};
+    }
+    uint32_t host = (uint32_t)c->code.used;
+    struct emitter e = {c->code.rw + host, c->code.rx - c->code.rw};
     emit_gate(c, &e, to.block, eip, to.host);
-    *g = (struct gate){to.host, (uint32_t)c->code.used, to.block->gates};
-    c->code.used = (size_t)(e.p - c->code.rw);
-    if (c->gate_check && !c->gate_check(c->gate_check_opaque, to.block->mode, g->host,
-                                        (uint32_t)c->code.used - g->host))
+    uint32_t size = (uint32_t)(e.p - (c->code.rw + host));
+    CHECK(size <= GATE_BYTES);
+    if (c->gate_check && !c->gate_check(c->gate_check_opaque, to.block->mode, host, size))
         return NULL;
+    struct gate *g = arena_take(&c->gates);
+    *g = (struct gate){to.host, host, size, to.block->gates};
+    c->code.used += size;
     to.block->gates = g;
     return g;
 }
@@ -360,8 +386,19 @@ static bool needs_gate(const struct block *b)
     return b->page->space == SPACE_USER && (departs(b->page) || departs(b->page2));
 }
 
+/* A record of this era: what lies in an arena may be another's since a flush. */
+static bool is_live(const struct cache *c, uint64_t era)
+{
+    return era == cache_era(c);
+}
+
 void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to)
 {
+    CHECK(is_live(c, to.block->era) && to.block->valid);
+    if (stress_hits(&c->stress, STRESS_JUMP)) {
+        c->jump[stress_pick(&c->stress, JUMP_CACHE_SIZE)] = (struct jump_entry){0};
+        return;
+    }
     *jump_slot(c, eip) = (struct jump_entry){
         .key = jump_key(c, eip, to.block->mode),
         .host = (uint64_t)c->code.rx + to.host,
@@ -379,7 +416,9 @@ void cache_link(struct cache *c, struct exit_record *x, struct entry entry)
 {
     struct block *to = entry.block;
     uint32_t host = entry.host;
-    if (x->linked || x->kind != EXIT_BRANCH)
+    CHECK(is_live(c, x->from->era) && is_live(c, to->era) && to->valid);
+    if (x->linked || x->kind != EXIT_BRANCH || !x->from->valid ||
+        stress_hits(&c->stress, STRESS_LINK))
         return;
     x->gated = (x->from->page != to->page || to->page2) && needs_gate(to);
     if (x->gated) {
@@ -468,9 +507,12 @@ static struct code_page *page_find(struct cache *c, enum space space, uint32_t l
     for (struct code_page *p = *bucket; p; p = p->hash_next)
         if (p->la == la && p->gfn == gfn && p->space == space)
             return p;
-    struct code_page *p = arena_add(&c->pages);
-    if (!p)
+    if (!arena_has_room(&c->pages) || stress_hits(&c->stress, STRESS_PAGE)) {
+        note_full(c);
         return NULL;
+    }
+    struct code_page *p = arena_take(&c->pages);
+    p->era = cache_era(c);
     p->la = la;
     p->gfn = gfn;
     p->space = (uint8_t)space;
@@ -509,6 +551,7 @@ struct code_page *cache_page_activate(struct cache *c, enum space space, uint32_
 
 void cache_page_deactivate(struct cache *c, struct code_page *p)
 {
+    CHECK(is_live(c, p->era) && p->active);
     struct code_page **list = c->active_list[p->space];
     struct code_page *last = list[--c->active_count[p->space]];
     list[p->active_index] = last;
@@ -516,10 +559,10 @@ void cache_page_deactivate(struct cache *c, struct code_page *p)
     c->active[p->space][p->la >> 12] = NULL;
     p->active = false;
     c->inactive[p->flag] = 1;
-    c->epoch[p->space]++;
+    new_epoch(c, p->space);
     /* The jump cache's entries: a user's die by their tag, the supervisor's one by one. */
     if (p->space == SPACE_USER && ++c->user_deactivations >> (32 - MODE_BITS)) {
-        c->user_deactivations = 0;
+        c->user_deactivations = 1;
         jump_cache_clear(c);
     }
     if (departs(p))
@@ -565,6 +608,7 @@ static struct block **block_bucket(struct cache *c, uint32_t eip, unsigned mode,
 
 struct entry cache_entry_in(const struct cache *c, struct block *b, uint32_t eip)
 {
+    CHECK(is_live(c, b->era));
     const struct insn_mark *marks = cache_marks(c, b);
     uint32_t guest = eip - b->eip;
     if (guest < b->guest_bytes)
@@ -597,7 +641,8 @@ static struct entry find_inside(struct cache *c, uint32_t eip, unsigned mode,
 
 struct entry cache_find(struct cache *c, uint32_t eip, unsigned mode, struct code_page *page)
 {
-    if (!cache_maybe_known(page, eip + c->modes[mode].cs_base))
+    CHECK(is_live(c, page->era) && page->active);
+    if (!cache_maybe_known(page, eip + cache_mode(c, mode)->cs_base))
         return (struct entry){0};
     struct entry e = find_start(c, eip, mode, page);
     if (!e.block)
@@ -618,18 +663,20 @@ static void note_starts(struct cache *c, const struct block *b)
     }
 }
 
-bool cache_has_room(const struct cache *c)
+bool cache_has_room(struct cache *c)
 {
-    return code_memory_room(&c->code) > 4 * EMIT_INSN_MAX &&
-           c->exits.capacity - c->exits.used > ROOM_EXITS &&
-           c->marks.capacity - c->marks.used > ROOM_MARKS && c->blocks.used < c->blocks.capacity;
+    bool room = code_memory_room(&c->code) > BLOCK_BYTES_WORST && arena_has_room(&c->blocks) &&
+                arena_has_room(&c->exits) && arena_has_room(&c->marks) &&
+                !stress_hits(&c->stress, STRESS_ROOM);
+    if (!room)
+        note_full(c);
+    return room;
 }
 
 struct block *cache_block_begin(struct cache *c)
 {
-    if (!cache_has_room(c))
-        return NULL;
-    struct block *b = arena_add(&c->blocks);
+    struct block *b = arena_take(&c->blocks);
+    b->era = cache_era(c);
     b->host = (uint32_t)c->code.used;
     b->marks = (uint32_t)c->marks.used;
     b->exits = (uint32_t)c->exits.used;
@@ -639,7 +686,7 @@ struct block *cache_block_begin(struct cache *c)
 struct exit_record *cache_add_exit(struct cache *c, struct block *b, uint32_t *id)
 {
     *id = (uint32_t)c->exits.used;
-    struct exit_record *x = arena_add(&c->exits);
+    struct exit_record *x = arena_take(&c->exits);
     x->from = b;
     b->exit_count++;
     return x;
@@ -647,16 +694,17 @@ struct exit_record *cache_add_exit(struct cache *c, struct block *b, uint32_t *i
 
 struct insn *cache_add_insn(struct cache *c, const struct insn *i)
 {
-    struct insn *copy = arena_add(&c->insns);
-    if (copy)
-        *copy = *i;
+    if (!arena_has_room(&c->insns) || stress_hits(&c->stress, STRESS_INSN))
+        return NULL;
+    struct insn *copy = arena_take(&c->insns);
+    *copy = *i;
     return copy;
 }
 
 struct insn_mark *cache_add_mark(struct cache *c, struct block *b)
 {
     b->mark_count++;
-    return arena_add(&c->marks);
+    return arena_take(&c->marks);
 }
 
 static void note_lines(struct cache *c, const struct block *b)
@@ -665,6 +713,8 @@ static void note_lines(struct cache *c, const struct block *b)
     c->lines[b->page->gfn] |= line_bits(start, (end > 0x1000 ? 0x1000 : end) - start);
     if (b->page2 && end > 0x1000)
         c->lines[b->page2->gfn] |= line_bits(0, end - 0x1000);
+    if (b->peek_bytes)
+        c->lines[b->page->gfn] |= line_bits(b->peek, b->peek_bytes);
 }
 
 static bool frame_has_blocks(struct cache *c, uint32_t gfn)
@@ -678,6 +728,7 @@ static bool frame_has_blocks(struct cache *c, uint32_t gfn)
 void cache_block_commit(struct cache *c, struct block *b)
 {
     struct block **bucket = block_bucket(c, b->eip, b->mode, b->page);
+    CHECK(is_live(c, b->page->era) && b->page->active && (!b->page2 || b->page2->active));
     c->client.watch(c->client.opaque, b->page->gfn);
     if (b->page2)
         c->client.watch(c->client.opaque, b->page2->gfn);
@@ -698,6 +749,7 @@ void cache_block_commit(struct cache *c, struct block *b)
 
 struct exit_record *cache_exit(struct cache *c, uint32_t id)
 {
+    CHECK(id < c->exits.used);
     return (struct exit_record *)c->exits.base + id;
 }
 
@@ -745,8 +797,17 @@ static void list_remove_hash(struct block **list, struct block *b)
     *list = b->hash_next;
 }
 
+/* Whoever comes to its code all the same is not to get far. */
+static void poison_code(struct cache *c, const struct block *b)
+{
+    memset(c->code.rw + b->host, INT3, b->host_end - b->host);
+    for (const struct gate *g = b->gates; g; g = g->next)
+        memset(c->code.rw + g->host, INT3, g->size);
+}
+
 static void block_drop(struct cache *c, struct block *b)
 {
+    CHECK(is_live(c, b->era) && b->valid);
     unlink_incoming(c, b, false);
     jump_remove(c, b);
     for (uint32_t i = 0; i < b->exit_count; i++) {
@@ -762,7 +823,9 @@ static void block_drop(struct cache *c, struct block *b)
         list_remove_page2(&b->page2->spilled, b);
     b->valid = false;
     c->counters.inv_write++;
-    c->epoch[b->page->space]++;
+    new_epoch(c, b->page->space);
+    if (c->stress.on)
+        poison_code(c, b);
 }
 
 /* The last block of a frame has gone. */
@@ -787,6 +850,7 @@ static void empty_frame(struct cache *c, uint32_t gfn)
 
 void cache_drop(struct cache *c, struct block *b)
 {
+    CHECK(is_live(c, b->era));
     if (!b->valid)
         return;
     struct code_page *page = b->page, *page2 = b->page2;
@@ -820,6 +884,8 @@ static bool block_overlaps(const struct cache *c, const struct block *b,
     if (page != b->page) { /* the part on its second page */
         start = 0;
         end -= 0x1000;
+    } else if (b->peek < offset + size && offset < (uint32_t)b->peek + b->peek_bytes) {
+        return true;
     }
     return start < offset + size && offset < end;
 }
@@ -875,36 +941,81 @@ uint32_t cache_note_foreign_write(struct cache *c, uint32_t gfn)
     return most;
 }
 
-void cache_flush(struct cache *c)
+/* --- flush --- */
+
+static void reset_arenas(struct cache *c)
 {
+    struct arena *arenas[] = {&c->blocks, &c->exits, &c->marks, &c->pages, &c->insns, &c->gates};
+    for (unsigned n = 0; n < sizeof(arenas) / sizeof(*arenas); n++)
+        arena_reset(arenas[n], c->stress.on);
+    if (c->stress.on)
+        memset(c->code.rw + c->code.reserved, INT3, c->code.used - c->code.reserved);
+    code_memory_reset(&c->code);
+}
+
+/* A block less costs less than the whole table when there are few. */
+#define FEW_BLOCKS (JUMP_CACHE_SIZE / 64)
+
+static void forget_blocks(struct cache *c)
+{
+    bool few = c->by_host_count < FEW_BLOCKS;
     for (size_t i = 0; i < c->by_host_count; i++) {
         struct block *b = c->by_host[i];
+        if (b->valid && few)
+            jump_remove(c, b);
+        *block_bucket(c, b->eip, b->mode, b->page) = NULL;
         b->valid = false;
         forget_frame(c, b->page->gfn);
         if (b->page2)
             forget_frame(c, b->page2->gfn);
+    }
+    if (!few)
+        jump_cache_clear(c);
+    c->by_host_count = 0;
+}
+
+static void forget_pages(struct cache *c)
+{
+    const struct code_page *pages = c->pages.base;
+    for (size_t i = 0; i < c->pages.used; i++) {
+        *page_bucket(c, pages[i].space, pages[i].la, pages[i].gfn) = NULL;
+        *gfn_bucket(c, pages[i].gfn) = NULL;
     }
     for (unsigned s = 0; s < SPACE_COUNT; s++) {
         for (uint32_t i = 0; i < c->active_count[s]; i++)
             c->active[s][c->active_list[s][i]->la >> 12] = NULL;
         c->active_count[s] = 0;
     }
-    memset(c->hash, 0, sizeof(c->hash));
-    memset(c->page_hash, 0, sizeof(c->page_hash));
-    memset(c->gfn_hash, 0, sizeof(c->gfn_hash));
-    c->by_host_count = 0;
+}
+
+void cache_flush(struct cache *c)
+{
+    forget_blocks(c);
+    forget_pages(c);
     c->mode_count = 0;
-    arena_reset(&c->blocks);
-    arena_reset(&c->exits);
-    arena_reset(&c->marks);
-    arena_reset(&c->pages);
-    arena_reset(&c->insns);
-    arena_reset(&c->gates);
-    code_memory_reset(&c->code);
-    jump_cache_clear(c);
+    c->mode_first = c->stress.on ? stress_pick(&c->stress, MODE_MAX) : 0;
+    reset_arenas(c);
+    c->full = false;
     c->counters.flushes++;
     for (unsigned s = 0; s < SPACE_COUNT; s++) {
-        c->epoch[s]++;
+        new_epoch(c, s);
         c->generation[s]++;
     }
+}
+
+/* --- stress --- */
+
+struct block *cache_some_block(struct cache *c)
+{
+    if (!c->by_host_count)
+        return NULL;
+    struct block *b = c->by_host[stress_pick(&c->stress, (uint32_t)c->by_host_count)];
+    return b->valid ? b : NULL;
+}
+
+struct code_page *cache_some_page(struct cache *c)
+{
+    enum space space = stress_pick(&c->stress, SPACE_COUNT);
+    uint32_t count = c->active_count[space];
+    return count ? c->active_list[space][stress_pick(&c->stress, count)] : NULL;
 }

@@ -10,17 +10,19 @@
 
 #include "translator/block.h"
 #include "translator/code_memory.h"
+#include "translator/limits.h"
 #include "translator/mode.h"
+#include "translator/stress.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* The jump cache: entry number = low 16 bits of the target EIP. Emitted code compares
  * key + ((tag << 32) + eip) with zero. The tag is the mode; for user code also a count that changes
- * when a page of user code becomes inactive, so that entries made before are dead. */
-#define JUMP_CACHE_BITS  16
-#define JUMP_CACHE_SIZE  (1u << JUMP_CACHE_BITS)
-#define JUMP_CACHE_EMPTY 1ull
+ * when a page of user code becomes inactive, so that entries made before are dead. No mode is 0, so
+ * no tag is, and an entry of zeros is what no EIP can meet. */
+#define JUMP_CACHE_BITS 16
+#define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
 struct jump_entry {
     uint64_t key;  /* minus ((tag << 32) + eip) */
     uint64_t host; /* executable address */
@@ -35,8 +37,9 @@ struct pads {
 };
 
 #define MODE_BITS      8
-#define MODE_MAX       (1u << MODE_BITS)
-#define CODE_PAGES_MAX (1u << 18) /* pages known between two flushes */
+#define MODE_NONE      0u
+#define MODE_MAX       TABLE_SIZE(1u << MODE_BITS, 8u) /* MODE_NONE among them */
+#define CODE_PAGES_MAX (1u << 18)                      /* pages known between two flushes */
 /* Behind the jump cache, a word a page that gates look at (block.h). */
 #define CACHE_GATE_WORDS (JUMP_CACHE_SIZE * sizeof(struct jump_entry))
 
@@ -71,16 +74,23 @@ const struct cache_counters *cache_counters(const struct cache *c);
 /* Changes whenever code of a space has been invalidated, deactivated or flushed: host return
  * addresses that were kept from before may not be used. */
 uint64_t cache_epoch(const struct cache *c, enum space space);
+/* The same of all spaces: as long as it stays, every block that could be entered still can, at the
+ * host address at which it could. */
+uint64_t cache_stamp(const struct cache *c);
+/* Changes at each flush, is never 0. Blocks, pages, exit ids, mode ids and host addresses of one
+ * era mean nothing in another: whoever keeps one keeps its era or stamp with it. */
+uint64_t cache_era(const struct cache *c);
 /* Changes whenever a page of a space becomes active. */
 uint64_t cache_generation(const struct cache *c, enum space space);
 
-/* Interned modes. The id stays valid until the next flush; -1 when there is no room: flush. */
-int cache_mode_id(struct cache *c, const struct mode *m);
-int cache_mode_find(const struct cache *c, const struct mode *m); /* -1: not interned */
+/* Interned modes. The id stays valid until the next flush; MODE_NONE when there is no room, and a
+ * flush is wanted. */
+unsigned cache_mode_id(struct cache *c, const struct mode *m);
+unsigned cache_mode_find(const struct cache *c, const struct mode *m); /* MODE_NONE: not interned */
 const struct mode *cache_mode(const struct cache *c, unsigned id);
 
-/* Pages. cache_page_activate() makes (la, gfn) the active page of its space. NULL: no memory,
- * flush. */
+/* Pages. cache_page_activate() makes (la, gfn) the active page of its space. NULL when there is no
+ * room, and a flush is wanted. */
 struct code_page *cache_page_active(struct cache *c, enum space space, uint32_t la);
 struct code_page *cache_page_activate(struct cache *c, enum space space, uint32_t la, uint32_t gfn,
                                       bool global);
@@ -105,15 +115,15 @@ static inline bool cache_maybe_known(const struct code_page *page, uint32_t la)
     return page->starts[la >> 6 & 63] >> (la & 63) & 1;
 }
 
-/* Building a block: begin gives arena space, commit enters it, abandon forgets it. */
-struct block *cache_block_begin(struct cache *c); /* NULL: full, flush */
+/* Building a block. cache_has_room(): for all that one block can take (limits.h); if not, a flush
+ * is wanted. After that, begin gives it its records, and commit enters it. */
+bool cache_has_room(struct cache *c);
+struct block *cache_block_begin(struct cache *c);
 struct exit_record *cache_add_exit(struct cache *c, struct block *b, uint32_t *id);
 /* Keeps a decoded instruction until the next flush; NULL when there is no room. */
 struct insn *cache_add_insn(struct cache *c, const struct insn *i);
 struct insn_mark *cache_add_mark(struct cache *c, struct block *b);
 void cache_block_commit(struct cache *c, struct block *b);
-/* Room for at least one more guest instruction's code, marks and exits. */
-bool cache_has_room(const struct cache *c);
 
 struct exit_record *cache_exit(struct cache *c, uint32_t id);
 const struct insn_mark *cache_marks(const struct cache *c, const struct block *b);
@@ -122,7 +132,7 @@ struct block *cache_block_at(struct cache *c, uint64_t host_pc);
 /* The gate that starts there, NULL if none; looks at each of them. */
 const struct gate *cache_gate_at(const struct cache *c, uint64_t host_pc);
 
-/* Links a direct exit to a block whose page is active. */
+/* Links a direct exit to a block whose page is active; not if its own block has been dropped. */
 void cache_link(struct cache *c, struct exit_record *from, struct entry to);
 void cache_jump_enter(struct cache *c, uint32_t eip, struct entry to);
 uint32_t cache_jump_tag(const struct cache *c, unsigned mode);
@@ -146,7 +156,16 @@ void cache_note_idle_write(struct cache *c, uint32_t gfn);
 /* Counts a write to a frame that met no block; returns the count since the frame's last block was
  * dropped. */
 uint32_t cache_note_foreign_write(struct cache *c, uint32_t gfn);
-/* Drops everything. */
+/* Something has found no room. It is made by cache_flush(), which drops everything and gives all
+ * ids, records and host addresses to others: to be called where nobody holds one (bt_reclaim()). */
+bool cache_wants_flush(const struct cache *c);
 void cache_flush(struct cache *c);
+
+/* --stress evict: off until it is started. */
+struct stress *cache_stress(struct cache *c);
+/* What the stress of bt_reclaim() works on: some block that has not been dropped, some active page;
+ * NULL if the seeded choice finds none. */
+struct block *cache_some_block(struct cache *c);
+struct code_page *cache_some_page(struct cache *c);
 
 #endif

@@ -37,9 +37,6 @@ enum host_reg {
 #define H_VIEW   H_R14 /* base of the current view */
 #define H_VCPU   H_R15
 
-/* Most host bytes for one guest instruction, its stubs included. */
-#define EMIT_INSN_MAX 320
-
 struct emitter {
     uint8_t *p;      /* next byte, in the writable mapping */
     ptrdiff_t delta; /* executable address minus writable address */

@@ -6,17 +6,15 @@
 
 #include <inttypes.h>
 
-#define ENTRIES_MAX   512u
+#define ENTRIES_MAX   (BLOCK_MARKS_WORST + BLOCK_EXITS_WORST)
 #define BYTES_PER_ROW 16u
 
 /* Offsets in a block at which others enter: the starts of guest instructions, and where call-outs
- * resume. UINT32_MAX if they are too many. */
+ * resume. */
 static uint32_t entries_of(struct cache *c, const struct block *b, uint32_t *entries)
 {
     const struct insn_mark *marks = cache_marks(c, b);
     uint32_t count = 0;
-    if (b->mark_count + b->exit_count > ENTRIES_MAX)
-        return UINT32_MAX;
     for (uint32_t i = 0; i < b->mark_count; i++)
         if (!(marks[i].flags & MARK_INSIDE) && !marks[i].esp)
             entries[count++] = marks[i].host;
@@ -86,8 +84,6 @@ enum verify_error inspect_block(struct cache *c, const struct block *b, struct v
     env.entries = entries;
     env.entry_count = entries_of(c, b, entries);
     *out = (struct verify_report){0};
-    if (env.entry_count == UINT32_MAX)
-        return VERIFY_SIZE;
     return verify_block(&env, cache_code(c)->rw + b->host, b->host_body_end - b->host,
                         b->host_end - b->host, out);
 }

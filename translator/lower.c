@@ -2,6 +2,7 @@
 /* lower.c: what all lowerings share: operands, branches, ways out, and the table of lowerings. */
 #include "translator/lower.h"
 
+#include "ringdown/check.h"
 #include "ringdown/cpu.h"
 
 #include <stddef.h>
@@ -35,6 +36,7 @@ static void add_segment_base(struct lowering *l, struct mem *m, unsigned seg)
 
 void lower_late_callout(struct lowering *l)
 {
+    CHECK(l->late_count < BLOCK_LATE_WORST);
     struct late_callout *late = &l->late[l->late_count++];
     late->disp = emit_jmp(&l->e, l->pads->exit);
     late->at = l->at;
@@ -183,7 +185,16 @@ void lower_branch(struct lowering *l, int cc, bool is_call, uint32_t target)
     x->is_call = is_call;
     x->eip = target;
     x->host = (uint32_t)(disp - cache_code(l->cache)->rw);
+    CHECK(l->stub_count < BLOCK_BRANCHES_MAX);
     l->stub_exits[l->stub_count++] = id;
+}
+
+/* One copy serves all call-outs of the instruction. */
+static struct insn *keep_insn(struct lowering *l)
+{
+    if (l->at->insn.info && !l->at->kept)
+        l->at->kept = cache_add_insn(l->cache, &l->at->insn);
+    return l->at->kept;
 }
 
 void lower_callout(struct lowering *l, uint32_t resume)
@@ -195,7 +206,7 @@ void lower_callout(struct lowering *l, uint32_t resume)
     x->kind = EXIT_CALLOUT;
     x->soft = l->soft;
     x->eip = l->at->eip;
-    x->insn = l->at->insn.info ? cache_add_insn(l->cache, &l->at->insn) : NULL;
+    x->insn = keep_insn(l);
     x->host = resume == CALLOUT_RESUME ? (uint32_t)(l->e.p - cache_code(l->cache)->rw) : resume;
 }
 

@@ -13,18 +13,13 @@
 #include "translator/emit.h"
 #include "translator/translate.h"
 
-#define BLOCK_INSNS_MAX 48
-#define BLOCK_EXITS_MAX 24
-
-/* Most host bytes that lower_count() puts before an instruction. */
-#define COUNT_MAX 96
-
 /* A guest instruction of the block under way. */
 struct scanned {
     struct insn insn;
     uint32_t eip;
-    bool held;      /* no interrupt may be taken before it */
-    bool retpoline; /* a call that only serves to jump to `retpoline_reg` (see scan) */
+    bool held;         /* no interrupt may be taken before it */
+    bool retpoline;    /* a call that only serves to jump to `retpoline_reg` (see scan) */
+    struct insn *kept; /* as exit records have it, NULL: not yet */
     uint8_t retpoline_reg;
 };
 
@@ -35,20 +30,20 @@ struct lowering {
     struct block *block;
     const struct mode *mode;
     const struct source *src;
-    struct scanned *at;                   /* the instruction being lowered */
-    uint32_t next_eip;                    /* of the one after it */
-    bool last;                            /* it is the last of the block */
-    bool soft;                            /* it keeps causing host faults: see lower_soft.c */
-    bool counted;                         /* code that counts instructions: see lower_count.c */
-    int32_t pending;                      /* of ESP: see lower_esp.c */
-    bool no_rex;                          /* the instruction under way can't have a REX prefix */
-    uint32_t stub_exits[BLOCK_EXITS_MAX]; /* branch exits that want stubs */
+    struct scanned *at;                      /* the instruction being lowered */
+    uint32_t next_eip;                       /* of the one after it */
+    bool last;                               /* it is the last of the block */
+    bool soft;                               /* it keeps causing host faults: see lower_soft.c */
+    bool counted;                            /* code that counts instructions: see lower_count.c */
+    int32_t pending;                         /* of ESP: see lower_esp.c */
+    bool no_rex;                             /* the instruction under way can't have a REX prefix */
+    uint32_t stub_exits[BLOCK_BRANCHES_MAX]; /* branch exits that want stubs */
     unsigned stub_count;
     struct late_callout {
         uint8_t *disp; /* rel32 of the jump to it */
         struct scanned *at;
-        uint32_t resume;         /* offset in code memory behind the instruction */
-    } late[3 * BLOCK_INSNS_MAX]; /* call-outs off the hot path */
+        uint32_t resume;      /* offset in code memory behind the instruction */
+    } late[BLOCK_LATE_WORST]; /* call-outs off the hot path */
     unsigned late_count;
 };
 

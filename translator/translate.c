@@ -11,6 +11,7 @@
  * The block's bytes, marks and exit records go straight to their final places. */
 #include "translator/translate.h"
 
+#include "ringdown/check.h"
 #include "ringdown/cpu.h"
 #include "translator/decode_dump.h"
 #include "translator/lower.h"
@@ -30,7 +31,8 @@ struct translator {
     struct scanned scanned[BLOCK_INSNS_MAX];
     unsigned count;
     bool counting;
-    bool ends; /* the last scanned instruction never falls through */
+    bool ends;                 /* the last scanned instruction never falls through */
+    uint16_t peek, peek_bytes; /* see struct block */
 };
 
 static bool gate_passes(void *opaque, unsigned mode, uint32_t host, uint32_t size);
@@ -156,6 +158,7 @@ static bool scan_one(struct translator *t, const struct source *src, uint32_t ei
         s->insn.length = 1; /* the interpreter raises #GP; the block ends here */
     s->eip = eip;
     s->held = s->retpoline = false;
+    s->kept = NULL;
     if (status != DECODE_OK)
         s->insn.info = NULL;
     return true;
@@ -183,6 +186,8 @@ static void find_retpoline(struct translator *t, const struct source *src, const
         return;
     s->retpoline = true;
     s->retpoline_reg = move.opnd[1].reg;
+    t->peek = (uint16_t)in_page;
+    t->peek_bytes = (uint16_t)(move.length + ret.length);
 }
 
 /* A good place to stop before: it saves translating the same run twice. */
@@ -199,6 +204,7 @@ static enum translate_status scan(struct translator *t, const struct source *src
     bool crosses;
     t->count = 0;
     t->ends = false;
+    t->peek_bytes = 0;
     while (t->count < BLOCK_INSNS_MAX && !t->ends) {
         if (eip - src->eip >= src->left || eip > cs_limit - INSN_MAX_LENGTH)
             break;
@@ -262,10 +268,39 @@ static bool lower_by_class(struct lowering *l, const struct insn *i)
     }
 }
 
+/* What a block has taken so far. */
+struct taken {
+    size_t bytes, branches, late, exits, marks;
+};
+
+static struct taken taken(const struct lowering *l)
+{
+    return (struct taken){
+        .bytes = (size_t)(l->e.p - (cache_code(l->cache)->rw + l->block->host)),
+        .branches = l->stub_count,
+        .late = l->late_count,
+        .exits = l->block->exit_count,
+        .marks = l->block->mark_count,
+    };
+}
+
+/* An instruction has kept to its share (limits.h). */
+static void check_share(const struct translator *t, const struct taken *a, const struct taken *b)
+{
+    size_t behind = (b->branches - a->branches + b->late - a->late) * EMIT_STUB_MAX;
+    CHECK(b->bytes - a->bytes + behind <= EMIT_INSN_MAX + (t->counting ? EMIT_COUNT_MAX : 0));
+    CHECK(b->branches - a->branches <= INSN_BRANCHES_MAX);
+    CHECK(b->late - a->late <= INSN_LATE_MAX);
+    CHECK(b->exits - a->exits <= INSN_BRANCHES_MAX + INSN_CALLOUTS_MAX);
+    CHECK(b->marks - a->marks <= INSN_MARKS_MAX);
+    (void)t, (void)a, (void)b, (void)behind;
+}
+
 static void lower_one(struct translator *t, struct lowering *l, struct scanned *s)
 {
     const struct insn *i = &s->insn;
     unsigned cls = i->info ? i->info->cls : CLASS_UNDEFINED;
+    struct taken before = taken(l);
     l->at = s;
     l->next_eip = s->eip + i->length;
     l->soft = cache_is_soft(l->block->page, s->eip + l->mode->cs_base);
@@ -281,9 +316,11 @@ static void lower_one(struct translator *t, struct lowering *l, struct scanned *
     if (t->counting)
         lower_count(l, s);
     uint8_t *start = l->e.p;
-    unsigned late = l->late_count;
+    unsigned late = l->late_count, stubs = l->stub_count;
     int32_t pending = l->pending;
     if (!i->info || !lower_by_class(l, i)) {
+        CHECK(l->stub_count == stubs); /* none gives up once it has branched */
+        (void)stubs;
         l->e.p = start;
         l->late_count = late;
         l->pending = pending;
@@ -296,19 +333,15 @@ static void lower_one(struct translator *t, struct lowering *l, struct scanned *
     for (; late < l->late_count; late++)
         l->late[late].resume = goes_on ? behind : CALLOUT_END;
     t->counters.by_class[cls]++;
-}
-
-/* Whether the room that the block still needs is there: its worst case, checked once. */
-static bool room_for(const struct translator *t)
-{
-    size_t insn = EMIT_INSN_MAX + (t->counting ? COUNT_MAX : 0);
-    return code_memory_room(cache_code(t->cache)) > (t->count + 2) * insn;
+    struct taken now = taken(l);
+    check_share(t, &before, &now);
 }
 
 static void lower_all(struct translator *t, struct lowering *l)
 {
     for (unsigned n = 0; n < t->count; n++) {
-        if (l->stub_count + 3 > BLOCK_EXITS_MAX) {
+        /* its own, and the one that ends a block without one */
+        if (l->stub_count + INSN_BRANCHES_MAX + 1 > BLOCK_BRANCHES_MAX) {
             t->count = n;
             t->ends = false;
             break;
@@ -390,6 +423,8 @@ static enum translate_status finish(struct translator *t, struct lowering *l)
     emit_stubs(l);
     emit_late_callouts(l);
     b->host_end = (uint32_t)(l->e.p - code->rw);
+    CHECK(b->host_end - b->host <= BLOCK_BYTES_WORST && b->exit_count <= BLOCK_EXITS_WORST &&
+          b->mark_count <= BLOCK_MARKS_WORST);
     b->insn_count = (uint16_t)t->count;
     const struct scanned *end = &t->scanned[t->count - 1];
     b->guest_bytes = (uint16_t)(end->eip + end->insn.length - b->eip);
@@ -408,21 +443,21 @@ static enum translate_status finish(struct translator *t, struct lowering *l)
 enum translate_status translate(struct translator *t, const struct source *src, struct block **out)
 {
     const struct mode *mode = cache_mode(t->cache, src->mode);
+    if (!cache_has_room(t->cache))
+        return TRANSLATE_FULL;
     enum translate_status status = scan(t, src, mode);
     if (status != TRANSLATE_OK)
         return status;
-    if (!room_for(t) || !cache_has_room(t->cache))
-        return TRANSLATE_FULL;
     find_holds(t);
     struct lowering l = {.cache = t->cache, .pads = cache_pads(t->cache), .mode = mode, .src = src};
     struct code_memory *code = cache_code(t->cache);
     l.block = cache_block_begin(t->cache);
-    if (!l.block)
-        return TRANSLATE_FULL;
     l.e = (struct emitter){code->rw + code->used, code->rx - code->rw};
     l.block->eip = src->eip;
     l.block->mode = (uint16_t)src->mode;
     l.block->page = src->page;
+    l.block->peek = t->peek;
+    l.block->peek_bytes = t->peek_bytes;
     const struct scanned *first = &t->scanned[0];
     l.block->page2 = first->insn.length > src->left ? src->next_page : NULL;
     lower_all(t, &l);

@@ -30,7 +30,7 @@ struct source {
 enum translate_status {
     TRANSLATE_OK,
     TRANSLATE_CROSSES, /* the first instruction runs into the next page: give next_bytes */
-    TRANSLATE_FULL,    /* flush the cache and try again */
+    TRANSLATE_FULL,    /* no room before the cache is flushed, which it now wants */
     TRANSLATE_REFUSED, /* the verifier refuses the result, a bug of ours: there is no block */
 };
 

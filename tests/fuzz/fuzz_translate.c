@@ -26,14 +26,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_processor(m);
     fuzz_mode(m, data[0]);
     phys_dma_write(m->phys, FUZZ_CODE, code, sizeof code);
-    if (!bt_update_mode(bt))
-        return 0;
     /* A volatile count, since a start may raise and come back by the setjmp. */
     volatile uint32_t start = 0;
     (void)_setjmp(v->fault_jmp);
     while (start < STARTS) {
         uint32_t step = start++;
         v->exc.pending = false;
+        (void)bt_reclaim(bt);
+        if (!bt_update_mode(bt))
+            break;
         (void)bt_lookup(bt, (FUZZ_CODE - v->seg[SEG_CS].base) + at + step);
     }
     if (translator_counters(bt->translator)->refused)

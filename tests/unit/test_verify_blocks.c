@@ -105,13 +105,13 @@ static struct block *block_of(const struct mode *mode, unsigned left, bool soft)
     if (++blocks % 256 == 0) /* looking a block up takes a walk over those of its page */
         cache_flush(fx.cache);
     for (unsigned tries = 0; tries < 3; tries++) {
-        int id = cache_mode_id(fx.cache, mode);
+        unsigned id = cache_mode_id(fx.cache, mode);
         enum space space = mode->cpl == 3 ? SPACE_USER : SPACE_SUPERVISOR;
         struct code_page *page = cache_page_activate(fx.cache, space, CODE_LA, 8, false);
         cr_assert(page);
         memset(page->soft, soft ? 0xff : 0, sizeof(page->soft));
         struct source src = {.eip = CODE_LA + PAGE - left - mode->cs_base,
-                             .mode = (unsigned)id,
+                             .mode = id,
                              .bytes = fx.page + PAGE - left,
                              .left = left,
                              .page = page,
@@ -284,7 +284,7 @@ static struct block *block_at(const struct mode *mode, uint32_t la, const uint8_
     enum space space = mode->cpl == 3 ? SPACE_USER : SPACE_SUPERVISOR;
     struct block *b = NULL;
     struct source src = {.eip = la,
-                         .mode = (unsigned)cache_mode_id(fx.cache, mode),
+                         .mode = cache_mode_id(fx.cache, mode),
                          .bytes = bytes,
                          .left = PAGE,
                          .page = cache_page_activate(fx.cache, space, la, la >> 12, false)};
