@@ -27,6 +27,8 @@ def arguments():
     p.add_argument("--time", type=float, help="go on for so many seconds instead of a count")
     p.add_argument("--only", help="names of operations, comma-separated")
     p.add_argument("--engines", default="interp,bt")
+    p.add_argument("--monitor", help="the ringdown to run, BUILD/ringdown without")
+    p.add_argument("--stress", help="as ringdown's own, for all engines but interp")
     p.add_argument("--limit", type=int, default=10, help="differences shown")
     p.add_argument("--coverage", help="write the map of forms and tests as JSON")
     p.add_argument("--timeout", type=float, default=120, help="seconds a chunk may take")
@@ -40,7 +42,7 @@ class Run:
         self.tool = os.path.join(here, "rd_cases")
         self.oracle = os.path.join(here, "rd_oracle")
         self.guest = os.path.join(here, "differential.elf")
-        self.ringdown = os.path.join(a.build, "ringdown")
+        self.ringdown = a.monitor or os.path.join(a.build, "ringdown")
         self.cases = self.shown = self.different = self.stalls = 0
 
     def patiently(self, command, **kw):
@@ -66,6 +68,8 @@ class Run:
     def engine(self, name, path, append):
         command = [self.ringdown, "run", "--engine", name, "--memory", "256M", "--kernel", self.guest,
                    "--module", path, "--append", append, "--debug-exit", "--serial", "stdio"]
+        if self.a.stress and name != "interp":
+            command += ["--stress", self.a.stress]
         try:
             r = self.patiently(command, stdin=subprocess.DEVNULL, capture_output=True)
         except subprocess.TimeoutExpired:

@@ -3,21 +3,22 @@
 # Fuzzes: any bytes as guest code, kernels, device accesses, page tables. Sanitizers, the verifier and a
 # model judge.
 #
-#   run.sh [--seconds N] [--build DIR] [TARGET...]
+#   run.sh [--seconds N] [--build DIR] [--evict] [TARGET...]
 #
-# N seconds (default 10) for each target (decode or fuzz_decode, ...), two at a time; without names, all. What has been found
-# interesting is kept in .cache/fuzz/TARGET and is where the next run begins. An input that fails is kept in
-# .cache/fuzz/failed; to try one again: DIR/tests/fuzz/TARGET FILE.
+# N seconds (default 10) for each target (decode or fuzz_decode, ...), two at a time; without names, all.
+# --evict: with small tables and --stress evict. What has been found interesting is kept in .cache/fuzz/TARGET and
+# is where the next run begins. An input that fails is kept in .cache/fuzz/failed; to try one again: DIR/tests/fuzz/TARGET FILE.
 # The last line tells the executions; status 0 when nothing was found, 77 without libFuzzer.
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 . "$TOP/tests/lib/build.sh"
 
-seconds=10 build=${RINGDOWN_FUZZ_BUILD:-$TOP/build-fuzz} targets=()
+seconds=10 build=${RINGDOWN_FUZZ_BUILD:-$TOP/build-fuzz} tiny=OFF targets=()
 while [ $# -gt 0 ]; do
     case $1 in
     --seconds) seconds=$2 && shift ;;
     --build) build=$2 && shift ;;
+    --evict) build=$TOP/build-fuzz-tiny tiny=ON && export RINGDOWN_FUZZ_EVICT=1 ;;
     -*) die "unknown option $1" ;;
     *) targets+=("fuzz_${1#fuzz_}") ;;
     esac
@@ -31,7 +32,7 @@ clang -fsanitize=fuzzer,address "$works/a.c" -o "$works/a" 2>/dev/null || {
     say "skip: no clang with libFuzzer"
     exit 77
 }
-configure "$build" -DRINGDOWN_FUZZ=ON -DCMAKE_C_COMPILER=clang && compile "$build" fuzz-targets || exit 1
+configure "$build" -DRINGDOWN_FUZZ=ON -DRINGDOWN_TINY_TABLES=$tiny -DCMAKE_C_COMPILER=clang && compile "$build" fuzz-targets || exit 1
 corpus=$CACHE/fuzz logs=$CACHE/logs/fuzz failed=$CACHE/fuzz/failed
 mkdir -p "$corpus" "$logs" "$failed"
 python3 "$TOP/tests/fuzz/seeds.py" "$corpus/seeds" || exit 1

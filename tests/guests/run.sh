@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Runs test kernels and judges them by their exit status and last line.
-#   run.sh [--build DIR] [--engine bt|interp|lockstep [--compare N] [--stress precise]] [--vm ringdown|qemu] [--append S] [--timeout S] [-v] [NAME...]
+#   run.sh [--build DIR] [--engine bt|interp|lockstep [--compare N] [--stress WHAT]] [--vm ringdown|qemu] [--append S] [--timeout S] [-v] [NAME...]
 # Without names: all kernels that were built.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -31,7 +31,7 @@ for name; do
             -device isa-debug-exit,iobase=0xf4,iosize=4 -serial stdio -display none -monitor none \
             -no-reboot -net none </dev/null >"$log" 2>&1
     else
-        timeout "$limit" "$build/ringdown" run --engine "$engine" --compare "$compare" $stress --memory 128M --kernel "$guests/$name.elf" \
+        timeout "$limit" "${RINGDOWN:-$build/ringdown}" run --engine "$engine" --compare "$compare" $stress --memory 128M --kernel "$guests/$name.elf" \
             --append "$append" --debug-exit --serial stdio </dev/null >"$log" 2>"$log.err"
     fi
     status=$?

@@ -4,7 +4,7 @@
 # differ; and a difference that is made on purpose is found where it was made.
 #
 #   lockstep.sh [--guests all|none|"NAME ..."] [--selftest on|off] [--kernel 686|686-pae|none] [--seconds 300]
-#               [--whole on|off] [--mode demo] [--compare N] [--memory 256M] [--append WORDS] [--stress none|precise]
+#               [--whole on|off] [--mode demo] [--compare N] [--memory 256M] [--append WORDS] [--stress none|precise|evict:SEED]
 #
 # The kernel boots until --seconds are over, which is a pass; with --whole on it must get through its mode
 # and power off. --compare 1 compares after each single instruction. --stress precise recreates the state
@@ -113,5 +113,5 @@ else
     done_so_far="$done_so_far, the whole boot of $kernel"
 fi
 states=
-[ "$stress" = none ] || states=", $(stat_value "$report" precise_states) states recreated, $(stat_value "$report" precise_visited) of $(stat_value "$report" precise_armed) translated instructions visited"
+[ "$stress" != precise ] || states=", $(stat_value "$report" precise_states) states recreated, $(stat_value "$report" precise_visited) of $(stat_value "$report" precise_armed) translated instructions visited"
 pass "$title: ${done_so_far#, }, $insns instructions, $(stat_value "$report" lockstep_comparisons) comparisons$states"

@@ -138,3 +138,17 @@ bool cmdline_has(const char *word)
             return true;
     return false;
 }
+
+uint32_t cmdline_number(const char *name, uint32_t otherwise)
+{
+    size_t n = strlen(name);
+    for (const char *p = cmdline; *p; p++) {
+        if ((p != cmdline && p[-1] != ' ') || memcmp(p, name, n) || p[n] != '=')
+            continue;
+        uint32_t value = 0;
+        for (p += n + 1; *p >= '0' && *p <= '9'; p++)
+            value = 10 * value + (uint32_t)(*p - '0');
+        return value;
+    }
+    return otherwise;
+}

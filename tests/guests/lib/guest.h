@@ -70,6 +70,8 @@ void *memcpy(void *d, const void *s, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 size_t strlen(const char *s);
 bool cmdline_has(const char *word);
+/* The decimal number of a word `name=N`, or another if there is none. */
+uint32_t cmdline_number(const char *name, uint32_t otherwise);
 extern const char *cmdline;
 extern uint32_t multiboot_info;
 
