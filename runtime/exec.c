@@ -33,6 +33,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -272,6 +273,12 @@ static int enter_sandbox(struct machine *m)
     return error;
 }
 
+static uint64_t peak_resident(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss << 10;
+}
+
 static void account(struct machine *m, uint64_t total)
 {
     struct stats *s = &m->stats;
@@ -283,6 +290,7 @@ static void account(struct machine *m, uint64_t total)
     uint64_t named = s->time_monitor + s->time_translator;
     s->time_translated = busy > named ? busy - named : 0;
     s->interp_retired = m->vcpu->retired;
+    s->peak_resident = peak_resident();
 }
 
 enum machine_end machine_run(struct machine *m)

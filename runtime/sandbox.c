@@ -115,6 +115,7 @@ static const struct rule vcpu_rules[] = {
     WHEN2(ioctl, 0, EQUAL, STDIN_FILENO, 1, EQUAL, TCSETS),
     WHEN2(ioctl, 0, EQUAL, STDIN_FILENO, 1, EQUAL, TIOCGPGRP),
     ALLOW(getpgrp),
+    ALLOW(getrusage),
     ALLOW(mincore), /* the unwinder, of stack pages */
     ALLOW(exit_group),
     ALLOW(exit),

@@ -6,9 +6,9 @@
  * those events the copies are compared with the tables: what has changed is unmapped, to fault in
  * again. Global pages are spared the comparison on a CR3 load.
  *
- * The host limits the number of its mappings: when the views together come near that, the least
- * recently used one is emptied. Any failure to map makes the interpreter execute the access
- * instead: it costs speed, never correctness. */
+ * The host limits the number of its mappings, and the views' tables have a budget of their own:
+ * when the views together come near either, the least recently used one is emptied. Any failure to
+ * map makes the interpreter execute the access instead: it costs speed, never correctness. */
 #include "runtime/view.h"
 
 #include "runtime/machine.h"
@@ -29,6 +29,11 @@
 #define PTE_AVL     0xe00ull
 #define MAP_RESERVE 8192u /* host mappings left for everything else */
 #define MAP_DEFAULT 65530u
+#define HOST_MIN    4u /* so few the views can do with */
+/* Bytes that all tables of all views may have: some 500 address spaces of 16 slots each. */
+#define TABLES_MAX ((size_t)112 << 20)
+/* What one fill may add, and the noting of a page of code. */
+#define TABLES_STEP (SLOT_PAGES * (sizeof(uint32_t) + sizeof(uint64_t)) + HOST_TABLE_BYTES)
 
 struct views {
     struct vcpu *v;
@@ -41,13 +46,14 @@ struct views {
     void *reservation;
     size_t reserved;
     uint64_t base, clock;
-    uint32_t budget;    /* mapped pages allowed in all views */
-    uint32_t headroom;  /* pages that may be mapped before it has to be looked at again */
+    struct slot *slots; /* of all views */
+    struct view_totals totals;
+    uint32_t budget;    /* host mappings allowed in all views, gaps not counted */
     uint64_t broken;    /* bit number % 64 of views that must be emptied */
     uint64_t signature; /* of the control bits that the views were filled under */
 };
 
-static uint32_t host_map_limit(void)
+static unsigned host_map_limit(void)
 {
     FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
     unsigned limit = MAP_DEFAULT;
@@ -56,8 +62,29 @@ static uint32_t host_map_limit(void)
             limit = MAP_DEFAULT;
         fclose(f);
     }
-    /* A mapped page may cost two mappings: itself and the gap before it. */
-    return limit > 2 * MAP_RESERVE ? (limit - MAP_RESERVE) / 2 : limit / 4;
+    return limit;
+}
+
+static unsigned host_map_count(void)
+{
+    FILE *f = fopen("/proc/self/maps", "re");
+    unsigned count = 0;
+    if (!f)
+        return MAP_RESERVE / 2;
+    for (int c; (c = fgetc(f)) != EOF;)
+        count += c == '\n';
+    fclose(f);
+    return count;
+}
+
+/* A mapping may cost two: itself and the gap before it. Half of what is left belongs to everything
+ * else, up to MAP_RESERVE: nobody can tell what the C library will map. */
+static uint32_t host_budget(void)
+{
+    unsigned limit = host_map_limit(), count = host_map_count();
+    unsigned left = limit > count ? limit - count : 0;
+    unsigned budget = (left - (left / 2 < MAP_RESERVE ? left / 2 : MAP_RESERVE)) / 2;
+    return budget > HOST_MIN ? budget : HOST_MIN;
 }
 
 /* What every mapping depends on: the paging mode, and what stands behind the frames. */
@@ -82,16 +109,33 @@ static bool create_windows(struct views *w)
         w->view[i].base = w->base + i * VIEW_STRIDE;
         w->view[i].number = (uint16_t)i;
         w->view[i].user = i > 0;
+        w->view[i].slots = w->slots + (size_t)i * SLOT_COUNT;
+        w->view[i].totals = &w->totals;
     }
     return true;
 }
 
-static bool view_use(struct view *v)
+static bool create_slots(struct views *w)
 {
-    if (!v->slots)
-        v->slots = calloc(SLOT_COUNT, sizeof(*v->slots));
-    v->used = v->slots;
-    return v->used;
+    void *p = mmap(NULL, VIEW_COUNT * VIEW_TABLE_BYTES, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    w->slots = p == MAP_FAILED ? NULL : p;
+    return w->slots;
+}
+
+static void view_use(struct views *w, struct view *v)
+{
+    w->totals.tables += v->used ? 0 : VIEW_TABLE_BYTES;
+    v->used = true;
+}
+
+/* Empties a view and gives back what its slots have taken. */
+static void view_retire(struct views *w, struct view *v)
+{
+    view_reset(v, w->rmap);
+    madvise(v->slots, VIEW_TABLE_BYTES, MADV_DONTNEED);
+    w->totals.tables -= v->used ? VIEW_TABLE_BYTES : 0;
+    v->used = false;
 }
 
 struct views *views_create(struct vcpu *v, int *error)
@@ -103,13 +147,15 @@ struct views *views_create(struct vcpu *v, int *error)
     w->v = v;
     w->phys = v->machine->phys;
     w->rmap = rmap_create();
-    w->budget = v->machine->config.view_budget;
-    if (!w->budget)
-        w->budget = host_map_limit();
-    if (!w->rmap || !create_windows(w) || !view_use(&w->view[0]) || !view_use(&w->view[1])) {
+    if (!w->rmap || !create_slots(w) || !create_windows(w)) {
         views_destroy(w);
         return NULL;
     }
+    w->budget = v->machine->config.view_budget;
+    if (!w->budget)
+        w->budget = host_budget();
+    view_use(w, &w->view[0]);
+    view_use(w, &w->view[1]);
     w->top = 2;
     w->current_user = &w->view[1];
     w->signature = control_signature(v);
@@ -121,14 +167,13 @@ void views_destroy(struct views *w)
 {
     if (!w)
         return;
-    for (unsigned i = 0; i < VIEW_COUNT; i++) {
-        if (!w->view[i].slots)
-            continue;
-        view_reset(&w->view[i], w->rmap);
-        free(w->view[i].slots);
-    }
+    for (unsigned i = 0; i < VIEW_COUNT; i++)
+        if (w->view[i].used)
+            view_reset(&w->view[i], w->rmap);
     if (w->reservation)
         munmap(w->reservation, w->reserved);
+    if (w->slots)
+        munmap(w->slots, VIEW_COUNT * VIEW_TABLE_BYTES);
     rmap_destroy(w->rmap);
     free(w);
 }
@@ -282,11 +327,9 @@ static struct view *least_recently_used(struct views *w)
 static struct view *spare_view(struct views *w)
 {
     struct view *oldest = least_recently_used(w);
-    if (w->top < VIEW_COUNT && w->clock - oldest->last_use < VIEW_KEEP &&
-        view_use(&w->view[w->top]))
+    if (oldest->used && w->top < VIEW_COUNT && w->clock - oldest->last_use < VIEW_KEEP)
         return &w->view[w->top++];
-    if (oldest->mapped)
-        stats_of(w)->views_evicted++;
+    stats_of(w)->views_evicted += !view_is_empty(oldest);
     view_reset(oldest, w->rmap);
     return oldest;
 }
@@ -305,6 +348,7 @@ static struct view *user_view(struct views *w)
             return &w->view[i];
         }
     struct view *view = spare_view(w);
+    view_use(w, view);
     stats_of(w)->views_created++;
     view->cr3 = cr3;
     view->code_moved = true;
@@ -357,6 +401,54 @@ void views_invlpg(struct views *w, uint32_t la)
     }
 }
 
+/* --- budgets --- */
+
+/* The view to give up next: the least recently used of those that are not in use now, then one of
+ * these; `filling`, whose slots are in hand, only when there is nothing else. */
+static struct view *next_victim(struct views *w, struct view *filling)
+{
+    struct view *oldest = NULL;
+    for (unsigned i = 1; i < w->top; i++) {
+        struct view *view = &w->view[i];
+        if (view->used && view != w->current_user && (!oldest || view->last_use < oldest->last_use))
+            oldest = view;
+    }
+    if (oldest)
+        return oldest;
+    oldest = filling == &w->view[0] ? w->current_user : &w->view[0];
+    return view_is_empty(oldest) ? filling : oldest;
+}
+
+static bool within_budgets(const struct views *w, uint32_t host, size_t tables)
+{
+    return w->totals.host + host <= w->budget && w->totals.tables + tables <= TABLES_MAX;
+}
+
+/* Makes room for so many more host mappings and bytes of tables. */
+static void keep_budgets(struct views *w, struct view *filling, uint32_t host, size_t tables)
+{
+    while (!within_budgets(w, host, tables)) {
+        struct view *view = next_victim(w, filling);
+        bool in_use = view == &w->view[0] || view == w->current_user;
+        if (!view || (in_use && view_is_empty(view)))
+            return;
+        if (in_use)
+            view_reset(view, w->rmap);
+        else
+            view_retire(w, view);
+        stats_of(w)->views_evicted++;
+    }
+    if (stats_of(w)->view_tables < w->totals.tables + tables)
+        stats_of(w)->view_tables = w->totals.tables + tables;
+}
+
+/* The most host mappings that one fill makes. */
+static uint32_t fill_reach(const struct views *w)
+{
+    uint32_t reach = w->budget / 8 + 1;
+    return reach < SLOT_PAGES ? reach : SLOT_PAGES;
+}
+
 /* --- protection of watched frames --- */
 
 static void protect_page(struct views *w, struct view *view, uint32_t page)
@@ -402,38 +494,10 @@ void views_protect_frame(struct views *w, uint32_t gfn)
         if (w->view[i].large)
             protect_large(w, &w->view[i], gfn);
     reset_broken(w);
+    keep_budgets(w, NULL, 0, 0);
 }
 
 /* --- filling --- */
-
-/* Called before each fill, which maps a slot at most. */
-static void keep_budget(struct views *w, struct view *filling)
-{
-    uint32_t total = 0;
-    if (w->headroom >= SLOT_PAGES) {
-        w->headroom -= SLOT_PAGES;
-        return;
-    }
-    for (unsigned i = 0; i < w->top; i++)
-        total += w->view[i].mapped;
-    while (total > w->budget) {
-        struct view *oldest = NULL;
-        for (unsigned i = 1; i < w->top; i++) {
-            struct view *view = &w->view[i];
-            if (view->used && view->mapped && view != w->current_user &&
-                (!oldest || view->last_use < oldest->last_use))
-                oldest = view;
-        }
-        if (!oldest)
-            oldest = filling == &w->view[0] ? w->current_user : &w->view[0];
-        if (!oldest->mapped)
-            oldest = filling;
-        total -= oldest->mapped;
-        view_reset(oldest, w->rmap);
-        stats_of(w)->views_evicted++;
-    }
-    w->headroom = w->budget - total;
-}
 
 /* How a frame may be mapped: not at all, or with which permission. */
 static bool frame_mappable(struct views *w, uint32_t gfn, bool want_write, bool *writable)
@@ -443,32 +507,49 @@ static bool frame_mappable(struct views *w, uint32_t gfn, bool want_write, bool 
     return kind != PHYS_MMIO;
 }
 
-/* One system call for each run of frames that are alike. */
+/* Frames of a slot from page n on that are alike and can be one host mapping. */
+static unsigned large_run(struct views *w, uint32_t first, unsigned n, bool want_write,
+                          bool *writable)
+{
+    int64_t offset = phys_memfd_offset(w->phys, first + n);
+    unsigned run = 1;
+    bool next;
+    if (!frame_mappable(w, first + n, want_write, writable))
+        return 0;
+    while (n + run < SLOT_PAGES && frame_mappable(w, first + n + run, want_write, &next) &&
+           next == *writable &&
+           phys_memfd_offset(w->phys, first + n + run) == offset + (int64_t)run * 4096)
+        run++;
+    return run;
+}
+
+static bool is_mapped_run(const struct slot *s, unsigned n, unsigned run)
+{
+    while (run && (s->spte[n] & SPTE_MAPPED))
+        n++, run--;
+    return !run;
+}
+
+/* One system call for each run of frames that are alike: that of the page asked for, and the others
+ * as far as the budget goes. */
 static bool map_large(struct views *w, struct view *view, unsigned slot, const struct walk *walk,
                       uint32_t la)
 {
     struct slot *s = &view->slots[slot];
     uint32_t first = (uint32_t)((walk->gpa - (la & ((1u << SLOT_SHIFT) - 1))) >> 12);
-    bool want_write = walk->writable && walk->dirty;
+    unsigned asked = la >> 12 & (SLOT_PAGES - 1), run;
+    bool want_write = walk->writable && walk->dirty, writable;
     s->large = view->large = true;
-    for (unsigned n = 0; n < SLOT_PAGES;) {
-        bool writable, next;
-        unsigned run = 1;
-        if (!frame_mappable(w, first + n, want_write, &writable)) {
-            n++;
+    for (unsigned n = 0; n < SLOT_PAGES; n += run ? run : 1) {
+        run = large_run(w, first, n, want_write, &writable);
+        bool needed = asked - n < run;
+        if (!run || (!needed && (is_mapped_run(s, n, run) || !within_budgets(w, 2, 0))))
             continue;
-        }
-        int64_t offset = phys_memfd_offset(w->phys, first + n);
-        while (n + run < SLOT_PAGES && frame_mappable(w, first + n + run, want_write, &next) &&
-               next == writable &&
-               phys_memfd_offset(w->phys, first + n + run) == offset + (int64_t)run * 4096)
-            run++;
         if (view_map_run(view, w->rmap, slot * SLOT_PAGES + n, run, first + n, phys_memfd(w->phys),
-                         offset, writable) < 0)
+                         phys_memfd_offset(w->phys, first + n), writable) < 0)
             return false;
-        n += run;
+        stats_of(w)->pages_mapped += run;
     }
-    stats_of(w)->pages_mapped += SLOT_PAGES;
     return true;
 }
 
@@ -502,11 +583,11 @@ static bool map_small(struct views *w, struct view *view, uint32_t la, const str
     const void *table = slot_table(w, slot, s->pde);
     uint64_t leaf = table_entry(w, table, n);
     unsigned from = n, to = n + 1;
-    const unsigned reach = w->budget / 16; /* one run must not take all that a small budget has */
+    const unsigned reach = (fill_reach(w) - 1) / 2; /* to either side */
     while (from > 0 && n - from < reach &&
            neighbour_joins(w, s, table, from - 1, leaf, gfn - (n - from) - 1, writable))
         from--;
-    while (to < SLOT_PAGES && to - n <= reach &&
+    while (to < SLOT_PAGES && to - n - 1 < reach &&
            neighbour_joins(w, s, table, to, leaf, gfn + (to - n), writable))
         to++;
     uint32_t first = gfn - (n - from);
@@ -543,12 +624,7 @@ static bool slot_prepare(struct views *w, struct view *view, unsigned slot, cons
         return true;
     size_t bytes = (size_t)SLOT_PAGES * pte_size(w->v);
     const void *table = slot_table(w, slot, pde);
-    if (table && !s->table_copy) {
-        s->table_copy = malloc(bytes);
-        if (s->table_copy)
-            memcpy(s->table_copy, table, bytes);
-    }
-    if (table && s->table_copy)
+    if (table && (s->table_copy || view_slot_copy(view, slot, table, bytes)))
         return true;
     view_slot_drop(view, w->rmap, slot); /* no slot of small pages is without a copy */
     return false;
@@ -562,7 +638,7 @@ static bool fill(struct views *w, struct view *view, uint32_t la, const struct w
     if (!frame_mappable(w, (uint32_t)(walk->gpa >> 12), walk->writable && walk->dirty, &writable) ||
         (write && !writable))
         return false;
-    keep_budget(w, view);
+    keep_budgets(w, view, fill_reach(w), TABLES_STEP);
     if (!slot_prepare(w, view, slot, walk))
         return false;
     struct slot *s = &view->slots[slot];
@@ -584,6 +660,7 @@ void views_note_code(struct views *w, uint32_t la, bool user)
     struct view *view = user ? w->current_user : &w->view[0];
     unsigned slot = la >> SLOT_SHIFT, n = la >> 12 & (SLOT_PAGES - 1);
     struct walk walk = mmu_walk(w->v, la, ACC_EXEC, user, false);
+    keep_budgets(w, view, 0, TABLES_STEP);
     if (!walk.ok || !slot_prepare(w, view, slot, &walk)) {
         view->code_moved = true;
         return;

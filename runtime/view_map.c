@@ -5,7 +5,7 @@
  * can't be mapped stays out. A page that can't be taken out would let the guest go on with what its
  * tables no longer say, and a refused replacement may leave a hole, into which the host could put
  * memory of the monitor: then the whole window is covered at once, which needs less than what it
- * replaces; and if even that is refused, the run ends. */
+ * replaces, or unmapped and covered; and if even that is refused, the run ends. */
 #include "runtime/view_map.h"
 
 #include "runtime/crash.h"
@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define RMAP_BUCKETS 16384u
@@ -110,11 +111,33 @@ static struct slot *slot_of(struct view *w, uint32_t page)
     return &w->slots[page / SLOT_PAGES];
 }
 
-static int host_unmap(const struct view *w, uint32_t page, uint64_t count)
+static int host_cover(const struct view *w, uint32_t page, uint64_t count, int flags)
 {
     void *p = mmap(page_address(w, page), count << 12, PROT_NONE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
     return p == MAP_FAILED ? -errno : 0;
+}
+
+static int host_unmap(const struct view *w, uint32_t page, uint64_t count)
+{
+    return host_cover(w, page, count, MAP_FIXED);
+}
+
+/* A process that is beyond the limit of mappings, if by one, may only unmap. What another thread
+ * might map amid these two calls is not covered: then the second one fails. */
+static int host_unmap_window(const struct view *w)
+{
+    const uint64_t pages = VIEW_SIZE >> 12;
+    int error = host_unmap(w, 0, pages);
+    if (error && !munmap(page_address(w, 0), VIEW_SIZE))
+        error = host_cover(w, 0, pages, MAP_FIXED_NOREPLACE);
+    return error;
+}
+
+static void set_host(struct view *w, struct slot *s, uint32_t host)
+{
+    w->totals->host += host - s->host;
+    s->host = host;
 }
 
 static void forget_page(struct view *w, struct rmap *r, struct slot *s, uint32_t page)
@@ -124,7 +147,7 @@ static void forget_page(struct view *w, struct rmap *r, struct slot *s, uint32_t
         return;
     if (!s->large) {
         rmap_remove(r, *spte >> 8, w->number, page);
-        w->mapped--;
+        set_host(w, s, s->host - 1);
     }
     s->mapped--;
     *spte &= SPTE_CODE;
@@ -133,19 +156,19 @@ static void forget_page(struct view *w, struct rmap *r, struct slot *s, uint32_t
 static void forget_all(struct view *w, struct rmap *r)
 {
     for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
-        struct slot *s = &w->slots[slot];
         if (!view_slot_populated(w, slot))
             continue;
+        struct slot *s = &w->slots[slot];
         for (uint32_t i = 0; s->mapped && i < SLOT_PAGES; i++)
             forget_page(w, r, s, slot * SLOT_PAGES + i);
+        set_host(w, s, 0);
     }
-    w->mapped = 0;
 }
 
 /* Slots stay as they are, so that a caller may go on with the one in hand. */
 static void unmap_all(struct view *w, struct rmap *r)
 {
-    int error = host_unmap(w, 0, VIEW_SIZE >> 12);
+    int error = host_unmap_window(w);
     if (error)
         crash_host_refused("guest memory can't be unmapped", error);
     forget_all(w, r);
@@ -177,18 +200,23 @@ int view_map_run(struct view *w, struct rmap *r, uint32_t page, uint32_t count, 
         }
         if (!(*spte & SPTE_MAPPED)) {
             s->mapped++;
-            w->mapped += !s->large;
+            set_host(w, s, s->host + !s->large);
         }
         *spte = value | (*spte & SPTE_CODE);
     }
-    w->mapped += s->large;
+    set_host(w, s, s->host + s->large);
     return 0;
 }
 
 int view_map_protect(struct view *w, uint32_t page, bool writable)
 {
-    uint32_t *spte = &slot_of(w, page)->spte[page % SLOT_PAGES];
+    struct slot *s = slot_of(w, page);
+    uint32_t *spte = &s->spte[page % SLOT_PAGES];
     int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    if (s->large && !(*spte & SPTE_SPLIT)) {
+        *spte |= SPTE_SPLIT;
+        set_host(w, s, s->host + 2);
+    }
     if (mprotect(page_address(w, page), 4096, prot) < 0)
         return -errno;
     *spte = writable ? *spte | SPTE_WRITE : *spte & ~SPTE_WRITE;
@@ -204,14 +232,35 @@ void view_map_drop(struct view *w, struct rmap *r, uint32_t page, uint32_t count
         forget_page(w, r, s, page + i);
 }
 
+static bool is_touched(const struct view *w, unsigned slot)
+{
+    return w->touched[slot / 64] >> (slot % 64) & 1;
+}
+
 bool view_slot_open(struct view *w, unsigned slot)
 {
     struct slot *s = &w->slots[slot];
-    if (!s->spte)
+    if (!s->spte) {
         s->spte = calloc(SLOT_PAGES, sizeof(*s->spte));
-    if (!s->spte)
-        return false;
+        if (!s->spte)
+            return false;
+        w->totals->tables +=
+            SLOT_PAGES * sizeof(*s->spte) + (is_touched(w, slot) ? 0 : HOST_TABLE_BYTES);
+    }
     w->populated[slot / 64] |= 1ull << (slot % 64);
+    w->touched[slot / 64] |= 1ull << (slot % 64);
+    return true;
+}
+
+bool view_slot_copy(struct view *w, unsigned slot, const void *table, size_t bytes)
+{
+    struct slot *s = &w->slots[slot];
+    s->table_copy = malloc(bytes);
+    if (!s->table_copy)
+        return false;
+    memcpy(s->table_copy, table, bytes);
+    s->copy_bytes = (uint16_t)bytes;
+    w->totals->tables += bytes;
     return true;
 }
 
@@ -219,6 +268,8 @@ static void slot_close(struct view *w, unsigned slot)
 {
     struct slot *s = &w->slots[slot];
     w->code_moved |= s->has_code;
+    set_host(w, s, 0);
+    w->totals->tables -= s->copy_bytes + (s->spte ? SLOT_PAGES * sizeof(*s->spte) : 0);
     free(s->spte);
     free(s->table_copy);
     *s = (struct slot){0};
@@ -233,11 +284,24 @@ void view_slot_drop(struct view *w, struct rmap *r, unsigned slot)
     slot_close(w, slot);
 }
 
+bool view_is_empty(const struct view *w)
+{
+    for (unsigned word = 0; word < SLOT_COUNT / 64; word++)
+        if (w->touched[word])
+            return false;
+    return true;
+}
+
 void view_reset(struct view *w, struct rmap *r)
 {
-    unmap_all(w, r);
+    if (!view_is_empty(w))
+        unmap_all(w, r);
     w->large = false;
     for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
         if (view_slot_populated(w, slot))
             slot_close(w, slot);
+    for (unsigned word = 0; word < SLOT_COUNT / 64; word++) {
+        w->totals->tables -= (size_t)__builtin_popcountll(w->touched[word]) * HOST_TABLE_BYTES;
+        w->touched[word] = 0;
+    }
 }

@@ -8,7 +8,9 @@
  * the Nth on. With FAULTS_LATE set, all goes well until the guest runs. FILE receives eight bytes,
  * the number of faults so far; it is mapped, so that the number survives any end. Calls that the C
  * library makes within itself are its own affair; for those of malloc() there is "alloc". "escape"
- * fails nothing: the Nth mmap() also opens a file, which the sandbox must not let pass. */
+ * fails nothing: the Nth mmap() also opens a file, which the sandbox must not let pass. "maps=@N":
+ * the host's limit of mappings is N, as Linux keeps it: mmap() fails beyond it, and what would make
+ * two mappings of one by mprotect() at it. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +19,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -48,6 +51,7 @@ enum fault {
     FAULT_SIGACTION,
     FAULT_ALLOC,
     FAULT_ESCAPE,
+    FAULT_MAPS,
     FAULT_COUNT
 };
 
@@ -59,32 +63,34 @@ static struct rule {
     _Atomic uint64_t calls;
 } rules[FAULT_COUNT] = {
     {.name = "mmap",        .error = ENOMEM},
-    {.name = "munmap",                     .error = ENOMEM},
-    {.name = "mprotect",.error = ENOMEM},
-    {.name = "mremap",    .error = ENOMEM},
-    {.name = "madvise",                     .error = EAGAIN},
-    {.name = "memfd",   .error = EMFILE},
-    {.name = "ftruncate",     .error = ENOSPC},
-    {.name = "open",                     .error = EMFILE},
-    {.name = "read-fail",    .error = EIO},
-    {.name = "read-eintr",   .error = EINTR},
-    {.name = "read-short"                    },
-    {.name = "write-fail",.error = ENOSPC},
-    {.name = "write-eintr",   .error = EINTR},
-    {.name = "write-short"                    },
-    {.name = "timer",     .error = EAGAIN},
-    {.name = "settime",  .error = EAGAIN},
-    {.name = "thread",  .error = EAGAIN},
-    {.name = "eventfd",                     .error = EMFILE},
-    {.name = "sigstack",     .error = ENOMEM},
-    {.name = "sigaction", .error = EINVAL},
+    {.name = "munmap",      .error = ENOMEM},
+    {.name = "mprotect",    .error = ENOMEM},
+    {.name = "mremap",      .error = ENOMEM},
+    {.name = "madvise",     .error = EAGAIN},
+    {.name = "memfd",       .error = EMFILE},
+    {.name = "ftruncate",   .error = ENOSPC},
+    {.name = "open",        .error = EMFILE},
+    {.name = "read-fail",   .error = EIO   },
+    {.name = "read-eintr",  .error = EINTR },
+    {.name = "read-short",  .error = 0     },
+    {.name = "write-fail",  .error = ENOSPC},
+    {.name = "write-eintr", .error = EINTR },
+    {.name = "write-short", .error = 0     },
+    {.name = "timer",       .error = EAGAIN},
+    {.name = "settime",     .error = EAGAIN},
+    {.name = "thread",      .error = EAGAIN},
+    {.name = "eventfd",     .error = EMFILE},
+    {.name = "sigstack",    .error = ENOMEM},
+    {.name = "sigaction",   .error = EINVAL},
     {.name = "alloc",       .error = ENOMEM},
-    {.name = "escape"                    },
+    {.name = "escape",      .error = 0     },
+    {.name = "maps",        .error = ENOMEM},
 };
 
 static _Atomic uint64_t seed = 0x9e3779b97f4a7c15ull;
 static _Atomic uint64_t nowhere, *injected = &nowhere;
 static _Atomic int ready;
+static int maps_file = -1; /* opened before there is a sandbox */
 
 static void read_rule(const char *word, size_t length)
 {
@@ -120,7 +126,32 @@ __attribute__((constructor)) static void start(void)
         read_rule(at, length);
         at += length;
     }
+    if (rules[FAULT_MAPS].how)
+        maps_file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     atomic_store(&ready, !getenv("FAULTS_LATE"));
+}
+
+/* Mappings of the process. */
+static unsigned count_maps(void)
+{
+    char text[16384];
+    unsigned count = 0;
+    ssize_t n;
+    for (off_t at = 0; (n = pread(maps_file, text, sizeof text, at)) > 0; at += n)
+        for (ssize_t i = 0; i < n; i++)
+            count += text[i] == '\n';
+    return count;
+}
+
+/* Whether there are so many more than the limit that a mapping is refused; errno is set then. */
+static int beyond_maps(unsigned more)
+{
+    struct rule *r = &rules[FAULT_MAPS];
+    if (!atomic_load(&ready) || !r->how || count_maps() + more <= r->n)
+        return 0;
+    atomic_fetch_add(injected, 1);
+    errno = r->error;
+    return 1;
 }
 
 static uint64_t draw(void)
@@ -162,7 +193,9 @@ void *mmap(void *address, size_t size, int prot, int flags, int fd, off_t offset
     REAL(mmap);
     if (hit(FAULT_ESCAPE))
         syscall(SYS_openat, AT_FDCWD, "/etc/passwd", O_RDONLY);
-    return hit(FAULT_MMAP) ? MAP_FAILED : real(address, size, prot, flags, fd, offset);
+    if (hit(FAULT_MMAP) || beyond_maps(0))
+        return MAP_FAILED;
+    return real(address, size, prot, flags, fd, offset);
 }
 
 int munmap(void *address, size_t size)
@@ -174,7 +207,7 @@ int munmap(void *address, size_t size)
 int mprotect(void *address, size_t size, int prot)
 {
     REAL(mprotect);
-    return hit(FAULT_MPROTECT) ? -1 : real(address, size, prot);
+    return hit(FAULT_MPROTECT) || beyond_maps(1) ? -1 : real(address, size, prot);
 }
 
 void *mremap(void *address, size_t old_size, size_t size, int flags, ...)
@@ -230,6 +263,16 @@ int open(const char *path, int flags, ...)
     int mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, int) : 0;
     va_end(args);
     return hit(FAULT_OPEN) ? -1 : real(path, flags, mode);
+}
+
+FILE *fopen(const char *path, const char *how)
+{
+    static char limit[32];
+    REAL(fopen);
+    if (!rules[FAULT_MAPS].how || strcmp(path, "/proc/sys/vm/max_map_count") != 0)
+        return real(path, how);
+    snprintf(limit, sizeof limit, "%llu\n", (unsigned long long)rules[FAULT_MAPS].n);
+    return fmemopen(limit, strlen(limit), "r");
 }
 
 static size_t shorter(enum fault f, size_t size)

@@ -56,7 +56,8 @@ struct machine *fuzz_machine(enum engine engine)
                                .cpu = "max",
                                .debug_exit = true,
                                .cache_size = 1 << 20,
-                               .stress_evict = getenv("RINGDOWN_FUZZ_EVICT") && engine != ENGINE_INTERP};
+                               .stress_evict =
+                                   getenv("RINGDOWN_FUZZ_EVICT") && engine != ENGINE_INTERP};
     m = machine_create(&c, err, sizeof err, &bad_input);
     if (!m)
         fuzz_fail("no machine: %s", err);

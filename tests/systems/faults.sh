@@ -102,6 +102,27 @@ for name in paging smc interrupts; do
     done
 done
 
+# As the host counts them; also each single call of a run, with the tables of views full.
+step "a limit of 100 to 400 mappings"
+limits=$(seq 100 37 400) single="1 40 200"
+[ $long = 1 ] && limits=$(seq 100 400) single=$(seq 1 300)
+for limit in $limits; do
+    guest hostmaps "maps=@$limit" 1 --append "small=64 frames=64 views=2"
+    guest paging "maps=@$limit" 1
+done
+for n in $single; do
+    for call in mmap mprotect munmap; do
+        late=FAULTS_LATE=1 guest hostmaps "$call=#$n" 1 --append "small=64 frames=64 views=2"
+    done
+done
+step "resident memory"
+timeout -s KILL 150 "$RINGDOWN" run --engine "$engine" --memory 128M --kernel "$HERE/guests/hostmaps.elf" --append "views=300" \
+    --debug-exit --stats-json "$DIR/stats" </dev/null >"$DIR/out" 2>"$DIR/err"
+judge_run "hostmaps" $? ' passed, 0 failed$' 1 || complain "hostmaps" "it did not go on"
+resident=$(($(stat_value "$DIR/stats" peak_resident) >> 20))
+# The guest has little code, so of the cache there is hardly any.
+[ "$resident" -gt 0 ] && [ "$resident" -le $((128 + 150)) ] || complain "hostmaps" "$resident MiB were resident"
+
 step "output that is refused, interrupted, cut short"
 guest hello "write-short=1/2 write-eintr=1/2" 1 || complain "write-short" "the output is not right"
 guest hello "write-fail=#2" 1
