@@ -200,7 +200,8 @@ static __attribute__((noinline)) unsigned run_bounced(struct vcpu *v, const stru
     if (!split)
         mmu_probe(v, la, t->size, ACC_WRITE);
     trap = run(v, t, buf);
-    if (trap || (t->x87 && store_suppressed()))
+    /* What does not wait (FNSTSW, FNSTCW) stores whatever is pending. */
+    if (trap || (t->x87 && t->waits && store_suppressed()))
         return trap;
     if (split) {
         memcpy(c.low, buf, c.left);
