@@ -360,7 +360,7 @@ static enum next exit_fault(struct bt *bt)
     interp_step(v);
     if (must_return(bt))
         return NEXT_RETURN;
-    if (!bt->faulted->valid || v->shadow || cache_stamp(bt->cache) != stamp ||
+    if (!bt->faulted->valid || v->shadow || debug_active(v) || cache_stamp(bt->cache) != stamp ||
         !bt_update_mode(bt) || bt->mode_id != mode)
         return NEXT_LOOKUP;
     return go_to(bt, cache_entry_in(bt->cache, bt->faulted, v->eip));

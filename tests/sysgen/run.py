@@ -32,7 +32,7 @@ def arguments():
     p.add_argument("--option", action="append", default=[], help="an option for the monitor, e.g. --option=--compare=1")
     p.add_argument("--drop", default="", help="statements left out of a single case, to run a reduced one again")
     p.add_argument("--limit", type=int, default=5, help="differences after which to stop")
-    p.add_argument("--timeout", type=float, default=20, help="seconds a case may stand still")
+    p.add_argument("--timeout", type=float, default=4, help="seconds a case may stand still")
     p.add_argument("--reduce", type=float, default=60, help="seconds for cutting a case down")
     return p.parse_args()
 

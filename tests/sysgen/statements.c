@@ -298,6 +298,7 @@ static void control_register(struct code *c)
     static const uint32_t cr4[] = {CR4_PGE, CR4_PGE, CR4_PGE,  1,        2,
                                    4,       8,       CR4_PAE,  0x200,    0x400,
                                    0x100,   0x800,   0x100000, 0x200000, 0x2000};
+    uint32_t mask;
     switch (rng_below(&c->r, 5)) {
     case 0:
     case 1:
@@ -305,8 +306,10 @@ static void control_register(struct code *c)
         break;
     case 2:
     case 3:
-        xor_control(c, 4,
-                    rng_below(&c->r, 8) ? cr4[rng_below(&c->r, 15)] : 1u << rng_below(&c->r, 32));
+        /* Never PSE: page tables would then be taken from device memory, and how often a walk
+         * reads them is a processor's own affair. */
+        mask = rng_below(&c->r, 8) ? cr4[rng_below(&c->r, 15)] : 1u << rng_below(&c->r, 32);
+        xor_control(c, 4, mask & ~(uint32_t)CR4_PSE);
         break;
     default:
         put_mov(c, 0, rng_below(&c->r, 2) ? ROOT_COPY : page_directory_address);
