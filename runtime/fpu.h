@@ -62,13 +62,14 @@ void fpu_ignore_error(struct vcpu *v);
 uint32_t fpu_mxcsr_mask(void);
 
 /* x87 status word. */
-#define FSW_IE 0x0001u
-#define FSW_DE 0x0002u
-#define FSW_ZE 0x0004u
-#define FSW_OE 0x0008u
-#define FSW_UE 0x0010u
-#define FSW_PE 0x0020u
-#define FSW_ES 0x0080u /* an unmasked exception is pending */
+#define FSW_IE  0x0001u
+#define FSW_DE  0x0002u
+#define FSW_ZE  0x0004u
+#define FSW_OE  0x0008u
+#define FSW_UE  0x0010u
+#define FSW_PE  0x0020u
+#define FSW_ES  0x0080u /* an unmasked exception is pending */
+#define FSW_TOP 0x3800u
 
 static inline uint16_t fpu_status(void)
 {

@@ -229,6 +229,18 @@ static bool store_futile(struct vcpu *v, const struct fpu_thunk *t, unsigned *tr
     return false;
 }
 
+/* TOP of the status word becomes 0, as MMX instructions have it, before an MMX store looks at
+ * memory: processors leave it so when that faults, as translated code shows. Tags stay. */
+static void clear_top(void)
+{
+    struct {
+        uint32_t control, status, others[5];
+    } env;
+    __asm__ volatile("fnstenv %0" : "=m"(env));
+    env.status &= ~(uint32_t)FSW_TOP;
+    __asm__ volatile("fldenv %0" : : "m"(env));
+}
+
 /* With every check, in the processor's order: a pending error comes before whatever the memory
  * operand may raise. */
 static __attribute__((noinline)) unsigned run_mem_checked(struct vcpu *v, const struct insn *i,
@@ -243,6 +255,8 @@ static __attribute__((noinline)) unsigned run_mem_checked(struct vcpu *v, const 
     if (la & t->align)
         raise_gp(v, 0);
     check_rare(v, la, t->size, t->write);
+    if (t->write && i->info->flags & INSN_MMX)
+        clear_top();
     void *mem = mmu_direct(v, la, t->size, t->write ? ACC_WRITE : ACC_READ);
     return mem ? run(v, t, mem) : run_bounced(v, t, la);
 }

@@ -58,6 +58,7 @@ class Run:
         self.ringdown = os.path.join(a.build, "ringdown")
         self.elf = os.path.join(a.build, "tests", "sysgen", "sysgen.elf")
         self.ends = collections.Counter()
+        self.hung = [] # numbers of cases that stand still
 
     def append(self, first, count, drop="", show=False):
         words = ["seed=%d first=%d count=%d" % (self.a.seed, first, count)]
@@ -160,6 +161,8 @@ class Run:
                 bad += 1
                 self.report(at, r)
             self.ends["hung" if r.hung else "all" if r.done else "different" if r.bad else "astray" if r.astray else ENDINGS[r.status]] += 1
+            if r.hung:
+                self.hung.append(r.last)
             at = at + count if r.done or r.last is None else r.last + 1
             if bad >= a.limit:
                 break
@@ -167,6 +170,8 @@ class Run:
         print("%s: seed %d, cases %d to %d, %d differ; %d guests (%s), %.0f s" % (
             what, a.seed, a.first, at - 1, bad, sum(self.ends.values()),
             ", ".join("%d %s" % (n, k) for k, n in sorted(self.ends.items())), time.monotonic() - start))
+        if self.hung:
+            print("  stood still: " + " ".join(str(n) for n in self.hung))
         return bad
 
 

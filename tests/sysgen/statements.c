@@ -164,6 +164,12 @@ uint32_t random_target(struct code *c)
     return rng_below(&c->r, 4) ? la : la - CODE_BASE;
 }
 
+/* One of the last statements, so that what handlers run comes to an end. */
+static uint32_t handler_target(struct code *c)
+{
+    return slot_address(c->sample, c->sample->count - rng_below(&c->r, 8));
+}
+
 /* --- kinds --- */
 
 static void write_descriptor(struct code *c)
@@ -180,7 +186,7 @@ static void write_gate(struct code *c)
     unsigned v = 0x40 + rng_below(&c->r, 16);
     unsigned type = rng_below(&c->r, 6) ? types[rng_below(&c->r, 9)] : rng_next(&c->r) & 0xff;
     unsigned sel = rng_below(&c->r, 2) ? KCS : random_selector(&c->r);
-    put_store64(c, (uint32_t)&idt[v], gate(random_target(c), sel, type, 0));
+    put_store64(c, (uint32_t)&idt[v], gate(handler_target(c), sel, type, 0));
 }
 
 static void write_selector(struct code *c)
