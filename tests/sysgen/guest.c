@@ -44,7 +44,7 @@ asm(".pushsection .text\n.globl real_start, real_bytes, real_back, real_end\n"
                                             2f) "\n"
                                                 "2: xor %ax,%ax; mov %ax,%ss; mov $0x8ff0,%sp; mov "
                                                 "$0x3000,%ax; mov %ax,%ds; mov %ax,%es\n"
-                                                "real_bytes: .skip 32,0x90\n"
+                                                "sti\nreal_bytes: .skip 32,0x90\n"
                                                 "int $0x60\n"
                                                 "real_back: cli; mov %cr0,%eax; or $1,%al; mov "
                                                 "%eax,%cr0\n"
@@ -349,6 +349,7 @@ static void run_case(struct sample *s)
     while (n < s->count) {
         next_context(s, &c, n, last != NOTHING);
         ticks = 0;
+        pic_eoi(0); /* real mode may have taken the timer's interrupt */
         trap_run(&c);
         last = statement_at(s, &c);
         if (show)

@@ -224,10 +224,10 @@ void user_code(struct code *c)
     }
 }
 
-/* HLT, which nothing may wake, and ports, which reset the machine: outside ring 3. */
+/* CLI and HLT, after which nothing may come, and ports, which reset the machine: outside ring 3. */
 static bool harmful(uint8_t b)
 {
-    return b == 0xf4 || (b & 0xf4) == 0xe4 || (b & 0xfc) == 0x6c;
+    return b == 0xf4 || b == 0xfa || (b & 0xf4) == 0xe4 || (b & 0xfc) == 0x6c;
 }
 
 /* Any bytes, with opcodes that do something being more likely than others; but no repeated
