@@ -173,7 +173,10 @@ static void some_string(struct code *c)
 {
     static const uint8_t moves[6] = {0xa4, 0xa5, 0xaa, 0xab, 0xac, 0xad};
     static const uint8_t compares[4] = {0xa6, 0xa7, 0xae, 0xaf};
-    put_mov(c, 1, rng_below(&c->r, 40));
+    /* Short, so that code that is rewritten seldom makes it a count of millions: it would overwrite
+     * itself, and what is seen of that depends on when an interrupt comes. */
+    PUT(c, "\x31\xc9\xb1"); /* xor ecx, ecx; mov cl, imm8 */
+    put8(c, rng_below(&c->r, 40));
     bool compare = c->sample->with_rep && rng_below(&c->r, 2);
     put8(c, compare ? 0xf2 + rng_below(&c->r, 2) : 0xf3);
     put8(c, compare ? compares[rng_below(&c->r, 4)] : moves[rng_below(&c->r, 6)]);
