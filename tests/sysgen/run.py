@@ -47,7 +47,7 @@ class Result:
         self.astray = "FAIL unexpected trap" in guest # its own kernel trapped
         # The debug-exit port makes odd ones, whatever the guest has written there.
         ended = status in ENDINGS or status & 1 and status > 0
-        self.monitor = not self.differs and not hung and (not ended or status & 1 and "monitor" in said)
+        self.monitor = not self.differs and not hung and (not ended or "the monitor itself has failed" in said)
 
     @property
     def bad(self):

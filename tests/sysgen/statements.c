@@ -390,6 +390,8 @@ static void page_table(struct code *c)
 static void descriptor_tables(struct code *c)
 {
     uint32_t at = random_data(&c->r);
+    if (c->sample->paging == PAGING_OFF) /* there is nothing at the alias */
+        at = DATA_BASE + at % 0x8000;
     put_mov(c, 0, random_selector(&c->r));
     switch (rng_below(&c->r, 10)) {
     case 0:
