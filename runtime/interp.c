@@ -75,7 +75,10 @@ void interp_step(struct vcpu *v)
 {
     struct interp *in = v->interp;
     bool tf = v->eflags & EFL_TF, debug = debug_active(v);
-    uint32_t hits = debug ? debug_code_breakpoint(v, v->seg[SEG_CS].base + v->eip) : 0;
+    /* Nor is there a code breakpoint right behind a load of SS: as if RF were set. */
+    uint32_t hits = debug && v->shadow != SHADOW_SS
+                        ? debug_code_breakpoint(v, v->seg[SEG_CS].base + v->eip)
+                        : 0;
     if (hits)
         raise_db(v, hits);
     v->eflags &= ~EFL_RF;

@@ -121,11 +121,11 @@ static int32_t bound_value(uint32_t v, unsigned size)
 bool op_bound(struct vcpu *v, const struct insn *i)
 {
     unsigned size = i->opsize;
-    uint32_t la = ops_mem(v, i, 2 * size, 0);
+    struct ops_parts la = ops_mem_parts(v, i, size, size, 0);
     int32_t index = bound_value(ops_reg(v, i->opnd[0].reg, size), size);
     /* one after the other: below the lower bound the upper is not read */
-    if (index < bound_value(ops_load(v, la, size), size) ||
-        index > bound_value(ops_load(v, la + size, size), size))
+    if (index < bound_value(ops_load(v, la.first, size), size) ||
+        index > bound_value(ops_load(v, la.second, size), size))
         raise_exception(v, VEC_BR);
     return false;
 }

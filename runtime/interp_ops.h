@@ -124,6 +124,22 @@ static inline uint32_t ops_mem(struct vcpu *v, const struct insn *i, unsigned n,
     return ops_linear(v, i->mem_seg, ops_ea(v, i), n, write);
 }
 
+/* Linear addresses of the parts of an operand of two. With a 16-bit address the second one's offset
+ * wraps at 64 KiB, and only a part that itself crosses the segment's end faults. */
+struct ops_parts {
+    uint32_t first, second;
+};
+
+static inline struct ops_parts ops_mem_parts(struct vcpu *v, const struct insn *i, unsigned first,
+                                             unsigned second, int write)
+{
+    uint32_t ea = ops_ea(v, i), behind = ea + first;
+    if (i->addrsize == 2)
+        behind &= 0xffff;
+    uint32_t la = ops_linear(v, i->mem_seg, ea, first, write);
+    return (struct ops_parts){la, ops_linear(v, i->mem_seg, behind, second, write)};
+}
+
 /* --- operands --- */
 
 static inline uint32_t ops_reg(const struct vcpu *v, unsigned reg, unsigned size)

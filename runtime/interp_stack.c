@@ -63,7 +63,8 @@ bool op_enter(struct vcpu *v, const struct insn *i)
     uint32_t mask = ops_stack_mask(v), sp = v->gpr[R_ESP], frame = v->gpr[R_EBP];
     unsigned n = i->opsize, level = i->imm2 & 31;
     ops_push_at(v, &sp, mask, frame, n);
-    uint32_t top = sp;
+    /* A 32-bit frame pointer is all of ESP, on a 16-bit stack, too. */
+    uint32_t top = (v->gpr[R_ESP] & ~mask) | sp;
     for (unsigned k = 1; k < level; k++) {
         frame -= n;
         uint32_t outer = ops_load(v, ops_linear(v, SEG_SS, frame & mask, n, 0), n);
@@ -74,7 +75,7 @@ bool op_enter(struct vcpu *v, const struct insn *i)
     sp = (sp - (i->imm & 0xffff)) & mask;
     /* It faults if a push at the final stack pointer's place would. */
     mmu_probe(v, ops_linear(v, SEG_SS, sp, n, 1), n, ACC_WRITE);
-    ops_set_reg(v, R_EBP, n == 4 && mask == 0xffffffffu ? 4 : 2, top);
+    ops_set_reg(v, R_EBP, n, top);
     ops_set_sp(v, mask, sp);
     return false;
 }

@@ -55,9 +55,9 @@ bool sys_jmp_far(struct vcpu *v, const struct insn *i)
 
 static uint32_t read_pointer(struct vcpu *v, const struct insn *i, uint16_t *sel)
 {
-    uint32_t la = ops_mem(v, i, i->opsize + 2u, 0);
-    uint32_t off = ops_load(v, la, i->opsize);
-    *sel = (uint16_t)ops_load(v, la + i->opsize, 2);
+    struct ops_parts la = ops_mem_parts(v, i, i->opsize, 2, 0);
+    uint32_t off = ops_load(v, la.first, i->opsize);
+    *sel = (uint16_t)ops_load(v, la.second, 2);
     return off;
 }
 

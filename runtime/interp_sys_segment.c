@@ -61,9 +61,9 @@ bool sys_load_far(struct vcpu *v, const struct insn *i)
                                              [OP_LFS] = SEG_FS,
                                              [OP_LGS] = SEG_GS,
                                              [OP_LSS] = SEG_SS};
-    uint32_t la = ops_mem(v, i, i->opsize + 2u, 0);
-    uint32_t off = ops_load(v, la, i->opsize);
-    uint16_t sel = (uint16_t)ops_load(v, la + i->opsize, 2);
+    struct ops_parts la = ops_mem_parts(v, i, i->opsize, 2, 0);
+    uint32_t off = ops_load(v, la.first, i->opsize);
+    uint16_t sel = (uint16_t)ops_load(v, la.second, 2);
     segment_load(v, seg_of[i->op], sel);
     ops_set_reg(v, i->opnd[0].reg, i->opsize, off);
     return false;
@@ -75,9 +75,9 @@ bool sys_load_far(struct vcpu *v, const struct insn *i)
 static void load_table(struct vcpu *v, const struct insn *i, struct table_register *t)
 {
     sys_require_ring0(v);
-    uint32_t la = ops_mem(v, i, 6, 0);
-    uint16_t limit = (uint16_t)ops_load(v, la, 2);
-    uint32_t base = ops_load(v, la + 2, 4);
+    struct ops_parts la = ops_mem_parts(v, i, 2, 4, 0);
+    uint16_t limit = (uint16_t)ops_load(v, la.first, 2);
+    uint32_t base = ops_load(v, la.second, 4);
     t->limit = limit;
     t->base = i->opsize == 2 ? base & 0xffffff : base;
 }
@@ -85,10 +85,11 @@ static void load_table(struct vcpu *v, const struct insn *i, struct table_regist
 /* All 32 bits of the base are stored whatever the operand size. */
 static void store_table(struct vcpu *v, const struct insn *i, const struct table_register *t)
 {
-    uint32_t la = ops_mem(v, i, 6, 1);
-    mmu_probe(v, la, 6, ACC_WRITE);
-    ops_store(v, la, t->limit, 2);
-    ops_store(v, la + 2, t->base, 4);
+    struct ops_parts la = ops_mem_parts(v, i, 2, 4, 1);
+    mmu_probe(v, la.first, 2, ACC_WRITE);
+    mmu_probe(v, la.second, 4, ACC_WRITE);
+    ops_store(v, la.first, t->limit, 2);
+    ops_store(v, la.second, t->base, 4);
 }
 
 bool sys_lgdt(struct vcpu *v, const struct insn *i)
