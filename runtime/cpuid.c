@@ -433,8 +433,10 @@ static void leaf_x0(const struct cpu_model *m, const struct vcpu *v, uint32_t su
 
 static void leaf_x1(const struct cpu_model *m, const struct vcpu *v, uint32_t sub, uint32_t out[4])
 {
-    (void)v, (void)sub;
+    (void)sub;
     out[3] = m->words[W_X1_EDX];
+    if (v->misc_enable & MISC_XD_DISABLE)
+        out[3] &= ~(1u << 20);
 }
 
 static void leaf_x6(const struct cpu_model *m, const struct vcpu *v, uint32_t sub, uint32_t out[4])

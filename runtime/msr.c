@@ -39,10 +39,18 @@
 /* No update is newer than this, so no guest tries to load one. */
 #define MICROCODE_REVISION 0x7fffffffull
 
-/* IA32_MISC_ENABLE: fast strings; BTS and PEBS are not available; CPUID's limit may be set. */
+/* IA32_MISC_ENABLE (SDM vol. 4, table 2-2). BTS and PEBS are not available. The bits that can be
+ * written are kept; CPUID's limit and XD's disable have their effect, for the others there is
+ * nothing here that they could change: thermal control, SpeedStep, xTPR messages. */
 #define MISC_FAST_STRINGS 0x00000001ull
+#define MISC_THERMAL      0x00000008ull
+#define MISC_PERFMON      0x00000080ull /* read only, as the next two */
 #define MISC_UNAVAILABLE  0x00001800ull
-#define MISC_WRITABLE     (MISC_FAST_STRINGS | MISC_LIMIT_CPUID)
+#define MISC_SPEEDSTEP    0x00010000ull
+#define MISC_XTPR_DISABLE 0x00800000ull
+#define MISC_READ_ONLY    (MISC_PERFMON | MISC_UNAVAILABLE)
+#define MISC_WRITABLE                                                                              \
+    (MISC_FAST_STRINGS | MISC_THERMAL | MISC_SPEEDSTEP | MISC_LIMIT_CPUID | MISC_XTPR_DISABLE)
 
 /* IA32_MTRRCAP: eight variable ranges, fixed ranges, write-combining. */
 #define MTRR_VAR_COUNT    8
@@ -211,6 +219,16 @@ static void apic_base_write(struct vcpu *v, uint64_t value)
     v->apic_base = value;
 }
 
+static uint64_t efer_valid(const struct vcpu *v)
+{
+    return v->misc_enable & MISC_XD_DISABLE ? EFER_SCE : EFER_SCE | EFER_NXE;
+}
+
+static uint64_t misc_writable(const struct vcpu *v)
+{
+    return MISC_WRITABLE | (cpu_model_nx(machine_cpu_model(v->machine)) ? MISC_XD_DISABLE : 0);
+}
+
 static void plain_write(struct vcpu *v, uint32_t index, uint64_t *reg, uint64_t value)
 {
     switch (index) {
@@ -218,8 +236,8 @@ static void plain_write(struct vcpu *v, uint32_t index, uint64_t *reg, uint64_t 
         if (!types_valid(value, 8, TYPES_PAT))
             raise_gp(v, 0);
         break;
-    case MSR_EFER:
-        if (value & ~(uint64_t)EFER_NXE)
+    case MSR_EFER: /* SCE is kept; SYSCALL is not offered */
+        if (value & ~efer_valid(v))
             raise_gp(v, 0);
         break;
     case MSR_TSC_ADJUST:
@@ -233,7 +251,9 @@ static void plain_write(struct vcpu *v, uint32_t index, uint64_t *reg, uint64_t 
             raise_gp(v, 0);
         break;
     case MSR_MISC_ENABLE:
-        value = (value & MISC_WRITABLE) | (*reg & ~MISC_WRITABLE);
+        if (value & ~(misc_writable(v) | MISC_READ_ONLY))
+            raise_gp(v, 0);
+        value = (value & misc_writable(v)) | (*reg & MISC_READ_ONLY);
         break;
     default:
         break;

@@ -24,6 +24,7 @@ void msr_reset(struct vcpu *v); /* part of vcpu_reset() */
 void msr_bios_init(struct vcpu *v);
 /* IA32_MISC_ENABLE: CPUID says no more than leaf 2 (old software), 3 here. */
 #define MISC_LIMIT_CPUID 0x00400000ull
+#define MISC_XD_DISABLE  0x400000000ull /* NX is neither told of nor to be had */
 
 /* The features offered to the guest, fixed at machine creation (runtime/cpuid.c). */
 struct cpu_model;

@@ -59,6 +59,7 @@ enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COU
 #define CR4_PCE        0x00000100u
 #define CR4_OSFXSR     0x00000200u
 #define CR4_OSXMMEXCPT 0x00000400u
+#define EFER_SCE       0x00000001u
 #define EFER_NXE       0x00000800u
 
 /* Exception vectors (vol. 3, table 6-1). */

@@ -189,9 +189,38 @@ Test(system_registers, msr_values)
     assert_ok(try_wrmsr(MSR_PAT, 0x0107040600070406));
     assert_fault(try_wrmsr(MSR_EFER, 0x100), VEC_GP, 0);
     assert_ok(try_wrmsr(MSR_EFER, EFER_NXE));
+    assert_ok(try_wrmsr(MSR_EFER, EFER_NXE | EFER_SCE));
+    cr_expect_eq(msr_read(guest, MSR_EFER), EFER_NXE | EFER_SCE);
+    for (unsigned bit = 0; bit < 64; bit++)
+        if (bit != 0 && bit != 11)
+            assert_fault(try_wrmsr(MSR_EFER, 1ull << bit), VEC_GP, 0);
     assert_fault(try_wrmsr(0x10a, 0), VEC_GP, 0);
     assert_fault(try_wrmsr(0xfe, 0), VEC_GP, 0);
     cr_expect_eq(msr_read(guest, 0xfe) & 0xff, 8);
+}
+
+Test(system_registers, misc_enable)
+{
+    static const uint8_t defined[] = {0, 3, 7, 11, 12, 16, 22, 23, 34};
+    static const uint64_t read_only = 0x1880;
+    uint64_t before = msr_read(guest, 0x1a0), all = 0;
+    for (unsigned n = 0; n < sizeof(defined); n++)
+        all |= 1ull << defined[n];
+    for (unsigned bit = 0; bit < 64; bit++) {
+        if (!(all >> bit & 1)) {
+            assert_fault(try_wrmsr(0x1a0, before | 1ull << bit), VEC_GP, 0);
+            continue;
+        }
+        assert_ok(try_wrmsr(0x1a0, before ^ 1ull << bit));
+        uint64_t want = read_only >> bit & 1 ? before : before ^ 1ull << bit;
+        cr_expect_eq(msr_read(guest, 0x1a0), want, "bit %u", bit);
+        assert_ok(try_wrmsr(0x1a0, before));
+    }
+    uint32_t out[4];
+    assert_ok(try_wrmsr(0x1a0, before | 1ull << 34));
+    cpuid(guest, 0x80000001, 0, out);
+    cr_expect_eq(out[3] >> 20 & 1, 0, "XD is disabled");
+    assert_fault(try_wrmsr(MSR_EFER, EFER_NXE), VEC_GP, 0);
 }
 
 Test(system_registers, mtrrs)
