@@ -19,9 +19,6 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define BDA_COM1     0x400u
-#define BDA_EBDA     0x40eu
-#define BDA_BASE_KB  0x413u
 #define TABLES_SIZE  0x10000u
 #define CHUNK        0x10000u
 #define KERNEL_LIMIT (512ull << 20)
@@ -339,17 +336,9 @@ static bool write_tables(struct boot *b)
 
 bool boot_firmware(struct boot *b)
 {
-    uint8_t word[2];
     platform_bios_init(b->m->platform);
     msr_bios_init(b->m->vcpu);
-    boot_put16(word, UART_COM1);
-    if (!boot_write(b, BDA_COM1, word, 2))
-        return false;
-    boot_put16(word, BOOT_LOW_END >> 4);
-    if (!boot_write(b, BDA_EBDA, word, 2))
-        return false;
-    boot_put16(word, BOOT_LOW_END >> 10);
-    return boot_write(b, BDA_BASE_KB, word, 2) && write_tables(b);
+    return boot_legacy(b) && write_tables(b);
 }
 
 /* --- the processor --- */
@@ -372,7 +361,7 @@ bool boot_enter_protected(struct boot *b, uint32_t gdt_gpa, uint16_t cs, uint16_
     if (!boot_write(b, gdt_gpa, gdt, sizeof gdt))
         return false;
     v->gdtr = (struct table_register){gdt_gpa, sizeof gdt - 1};
-    v->idtr = (struct table_register){0, 0};
+    v->idtr = (struct table_register){0, 4 * 256 - 1}; /* the real mode's, as firmware leaves it */
     v->cr0 = CR0_PE | CR0_ET;
     for (unsigned s = SEG_ES; s <= SEG_GS; s++)
         v->seg[s] = (struct segment){.limit = 0xffffffff, .attr = flat, .sel = ds};

@@ -74,6 +74,8 @@ struct acpi_config;
 void boot_acpi_config(const struct boot *b, struct acpi_config *out);
 /* Tables (ACPI, MP, BIOS data area) and devices as firmware leaves them. */
 bool boot_firmware(struct boot *b);
+/* Of it: interrupt vectors, the BIOS data area (boot_legacy.c). */
+bool boot_legacy(struct boot *b);
 
 /* 32-bit protected mode without paging, interrupts off: flat code and data with these selectors,
  * whose descriptors stand in a GDT written at gdt_gpa (64 bytes). */

@@ -469,6 +469,23 @@ REAL(r_wide,
      "3: popw %ds; movl $0x1400000-0x20000,%ebx; addr32 movl (%ebx),%eax; jmp 4f; 2: .word 0x1ff; "
      ".long gdt; 4: movw $0x2000,%bx; movw %bx,%ds");
 
+/* Two ticks of the clock, the size of memory, a disk that is not there. */
+REAL(r_firmware,
+     "pushw %ds; xorw %bx,%bx; movw %bx,%ds; movl 0x46c,%edx; sti; 1: movl 0x46c,%ecx; subl "
+     "%edx,%ecx; cmpl $2,%ecx; jb 1b; cli; int $0x12; movw %ax,%bp; movb $2,%ah; clc; int $0x13; "
+     "setc %bl; movb %ah,%bh; shll $16,%ebx; movw %bp,%bx; movl %ebx,%eax; popw %ds");
+
+static uint32_t firmware_said; /* before the interrupt controllers are the guest's */
+
+static void test_firmware(void)
+{
+    const volatile uint32_t *ivt = (const volatile uint32_t *)0;
+    asm volatile("" : "+r"(ivt));
+    for (unsigned n = 0; n < 256; n++)
+        CHECK(ivt[n], "vector %#x leads to 0000:0000", n);
+    CHECK_EQ(firmware_said, 0x8601027f, "services");
+}
+
 static void test_real(void)
 {
     uint8_t ivt[1024];
@@ -507,6 +524,7 @@ static const struct test tests[] = {
     {"v86", test_v86, "#TS for a handler at CPL 1"},
     {"v86_flags", test_v86_flags, NULL},
     {"v86_monitor", test_v86_monitor, NULL},
+    {"firmware", test_firmware, "its BIOS gives other answers"},
     {"real", test_real, "no segment limits"},
     {"big_real", test_big_real, NULL},
     {"a20", test_a20, NULL},
@@ -514,6 +532,7 @@ static const struct test tests[] = {
 
 void guest_main(void)
 {
+    firmware_said = real_run(r_firmware, r_firmware_end);
     pic_init();
     RUN_TESTS(tests);
 }
