@@ -3,7 +3,8 @@
  * monitor is at work on that code: each of these once led it to code or records that were another's
  * by then. The guest itself does nothing wrong, and sees nothing.
  *
- *   mib=N  code that the arena tests run through, 40 MiB by default */
+ *   kib=N    code that the arena tests run through, 2048; a cache of 64 MiB takes 40960
+ *   pages=N  that one frame is executed at, 262144     turns=N  between two address spaces, 4097 */
 #include "lib/guest.h"
 
 #define CODE_AREA 0x1000000u
@@ -93,7 +94,7 @@ static void modes_and_fault(void)
 /* The area's bytes but for the last 16 made of copies of an instruction, then run. */
 static void run_area(const char *insn, unsigned length)
 {
-    uint8_t *p = (uint8_t *)CODE_AREA, *end = p + (cmdline_number("mib", 40) << 20) - 16;
+    uint8_t *p = (uint8_t *)CODE_AREA, *end = p + (cmdline_number("kib", 2048) << 10) - 16;
     for (; p < end; p += length)
         memcpy(p, insn, length);
     *p = 0xc3;
@@ -116,7 +117,7 @@ static void arena_of_checks(void)
     unsigned sel = SEL_FREE + 16;
     gdt_set(sel, descriptor(0, 0xffffe, ACC_DATA, FLAG_G | FLAG_D));
     asm volatile("mov %w0,%%es; mov %w0,%%ds; mov %w0,%%ss" ::"r"(sel));
-    uint8_t *p = (uint8_t *)CODE_AREA, *end = p + 0x40000;
+    uint8_t *p = (uint8_t *)CODE_AREA, *end = p + (cmdline_number("kib", 2048) << 7);
     const uint32_t data = 0x4000000;
     for (; p < end; p++)
         *p = 0xa4; /* movsb */
@@ -145,12 +146,12 @@ static void pages_across(void)
         ((volatile uint32_t *)page_directory_address)[la >> 22] =
             (uint32_t)table | PTE_P | PTE_W | PTE_U | PTE_A;
     WRITE_CR(3, READ_CR(3));
-    uint32_t la = first, got = 0;
-    for (unsigned n = 0; n < 1u << 18; n++, la += 4096)
+    uint32_t la = first, got = 0, pages = cmdline_number("pages", 1u << 18);
+    for (unsigned n = 0; n < pages; n++, la += 4096)
         asm volatile("call *%1" : "=&a"(got) : "r"(la + 0xfff) : "memory");
     CHECK_EQ(got, 0xc3, "eax");
     la += 4096;
-    for (unsigned n = 0; n < (1u << 18) - 4; n++, la += 4096)
+    for (unsigned n = 0; n + 4 < pages; n++, la += 4096)
         asm volatile("call *%0" ::"r"(la) : "eax", "memory");
     *(volatile uint8_t *)(frame + 1) = 0; /* a write to the blocks' second page */
     paging_off();
@@ -274,7 +275,7 @@ static void jump_keys(void)
     paging_on(false);
     uint32_t cr3 = READ_CR(3);
     make_spaces(directories);
-    for (unsigned n = 0; n < 4097; n++) {
+    for (unsigned n = 0; n < cmdline_number("turns", 4097); n++) {
         load_space(directories[n & 1]);
         struct ctx c = user_ctx((void *)SPACES_AREA);
         trap_run(&c);

@@ -31,7 +31,7 @@ done_so_far=
 run_guests() { # ENGINE SEED
     [ "$guests" != none ] || return 0
     [ "$guests" = all ] && set -- "$1" "$2" || set -- "$1" "$2" $guests
-    RINGDOWN=$tiny/ringdown "$TOP/tests/guests/run.sh" --build "$BUILD" --engine "$1" --stress "evict:$2" --append mib=2 --timeout 300 "${@:3}" ||
+    RINGDOWN=$tiny/ringdown "$TOP/tests/guests/run.sh" --build "$BUILD" --engine "$1" --stress "evict:$2" --timeout 300 "${@:3}" ||
         fail "guests under $1 with seed $2"
 }
 for seed in $seeds; do

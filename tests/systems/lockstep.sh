@@ -36,8 +36,9 @@ need_vm
 mkdir -p "$LOGS"
 elves=$BUILD/tests/guests
 done_so_far=
-title=lockstep extra=()
+title=lockstep extra=() less=()
 [ "$stress" = none ] || title=$stress extra=(--stress "$stress")
+[ "$stress" != precise ] || less=(--append "kib=32 pages=4096 turns=65")
 
 # --- our own kernels ---
 [ "$guests" != none ] && [ ! -d "$elves" ] && skip "no guest kernels were built (gcc-multilib)"
@@ -47,7 +48,7 @@ fi
 if [ "$guests" != none ]; then
     count=0
     for name in $guests; do
-        "$TOP/tests/guests/run.sh" --build "$BUILD" --engine lockstep --compare "$compare" "${extra[@]}" --timeout $((seconds > 600 ? seconds : 600)) "$name" >"$LOGS/$title-$name.log" 2>&1 ||
+        "$TOP/tests/guests/run.sh" --build "$BUILD" --engine lockstep --compare "$compare" "${extra[@]}" "${less[@]}" --timeout $((seconds > 600 ? seconds : 600)) "$name" >"$LOGS/$title-$name.log" 2>&1 ||
             { tail -n 30 "$LOGS/$title-$name.log"; fail "$title: guest kernel $name"; }
         count=$((count + 1))
     done
