@@ -15,6 +15,7 @@
 #include "runtime/bt_precise.h"
 #include "runtime/bt_state.h"
 #include "runtime/exception.h"
+#include "runtime/fpu.h"
 #include "runtime/interp.h"
 #include "devices/device.h"
 #include "runtime/machine.h"
@@ -99,6 +100,8 @@ struct bt *bt_create(struct vcpu *v, uint64_t cache_size, int *error)
         stress_start(cache_stress(bt->cache), v->machine->config.stress_seed);
     if (v->machine->config.engine == ENGINE_LOCKSTEP)
         translator_count(bt->translator);
+    else
+        fpu_set_locator(v, bt_locate_x87);
     pads_emit(bt->cache, (uint64_t)bt_exit_entry, (uint64_t)bt_exit_indirect);
     bt_stack_seal(bt);
     v->hot.jump_cache = (uint64_t)cache_jump_table(bt->cache);

@@ -8,9 +8,13 @@
  * records as they are. */
 #include "runtime/bt_state.h"
 
+#include "runtime/fpu.h"
+
 /* What has been kept knows itself to be of another era, but for these. */
 static void flush(struct bt *bt)
 {
+    fpu_sync(bt->v); /* the host's pointers to code that goes */
+    fpu_load(bt->v);
     bt->v->hot.exit_id = EXIT_ID_LOOKUP;
     bt->softened = bt->faulted = NULL;
     bt->mode_id = MODE_NONE;

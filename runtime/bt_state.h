@@ -178,6 +178,9 @@ void bt_soft_forget(struct bt *bt);
 void bt_soft_stress(struct bt *bt, struct block *b);
 void bt_soft_invlpg(struct bt *bt, uint32_t la);
 
+/* bt_x87.c, an fpu_locate_fn. */
+bool bt_locate_x87(struct vcpu *v, uint64_t host_fip, uint64_t host_fdp);
+
 /* bt_stack.c: the stacks of host return addresses, one a privilege. */
 int bt_stack_create(struct bt *bt);
 void bt_stack_destroy(struct bt *bt);

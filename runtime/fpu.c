@@ -110,6 +110,13 @@ void fpu_reset(struct vcpu *v)
     fpu_load(v);
 }
 
+/* A processor that has no pointers to save leaves their bytes alone. */
+static void save_live(struct fxsave64_area *area)
+{
+    area->fip = area->fdp = 0;
+    fxsave64(area);
+}
+
 static void pointers_locate(struct vcpu *v, const struct fxsave64_area *area)
 {
     struct fpu *f = v->fpu;
@@ -122,7 +129,7 @@ void fpu_pointers_update(struct vcpu *v)
     struct fxsave64_area area;
     if (host.live != v || !v->fpu || !v->fpu->locate)
         return;
-    fxsave64(&area);
+    save_live(&area);
     pointers_locate(v, &area);
 }
 
@@ -131,7 +138,7 @@ void fpu_sync(struct vcpu *v)
     struct fxsave64_area area;
     if (host.live != v)
         return;
-    fxsave64(&area);
+    save_live(&area);
     v->fx.fcw = area.fcw;
     v->fx.fsw = area.fsw;
     v->fx.ftw = area.ftw;

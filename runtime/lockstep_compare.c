@@ -11,7 +11,7 @@
  * TLB, so where it has not set the bit nobody may. Both are counted in the statistics.
  *   - RF after a stretch of no instruction at all: entering translated code drops it, since the
  * next instruction would.
- *   - the x87 instruction and operand pointers (FIP, FDP, FOP): translated code does not keep them.
+ *   - the x87 instruction and operand pointers (FIP, FDP, FOP): counted code does not tell them.
  */
 #include "runtime/lockstep_state.h"
 

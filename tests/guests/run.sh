@@ -21,6 +21,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 guests=$build/tests/guests
+[ "$engine" != lockstep ] || append="$append lockstep"
 [ $# -gt 0 ] || set -- $(cd "$guests" && ls ./*.elf | sed 's,^./,,;s,\.elf$,,')
 log=$(mktemp) || exit 1
 trap 'rm -f "$log" "$log.err"' EXIT
