@@ -49,9 +49,8 @@ struct cache {
 };
 
 /* How much code there is for one of them (a boot of Debian: 180, 50, 7, thousands, 2800). A guest
- * whose code is far denser in records than any that was measured fills their arena first
- * (docs/security.md tells
- * what that comes to). */
+ * whose code is far denser in records than any that was measured fills their arena first; what that
+ * comes to, docs/security.md tells. */
 #define BYTES_PER_BLOCK 96u
 #define BYTES_PER_EXIT  32u
 #define BYTES_PER_MARK  6u
