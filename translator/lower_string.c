@@ -4,6 +4,7 @@
  * A view is 4 GiB-aligned, so a 64-bit pointer into it has the guest's address in its low half: add
  * the view's base, run, truncate. While the host instruction runs, all guest state is in the low
  * halves, so it may be interrupted at any iteration. */
+#include "translator/host_facts.h"
 #include "translator/lower.h"
 
 #include "ringdown/cpu.h"
@@ -37,12 +38,20 @@ static void lower_lods(struct emitter *e, const struct insn *i)
     emit_u8(e, i->opcode);
 }
 
+/* What the host's own instruction shows at a fault in its midst has to be what the model shows. */
+static bool flags_differ(const struct insn *i)
+{
+    bool compares = i->op == OP_CMPS || i->op == OP_SCAS;
+    return compares && (i->rep || i->repne) && !host_keeps_compare_flags();
+}
+
 bool lower_string(struct lowering *l, const struct insn *i)
 {
     struct emitter *e = &l->e;
     unsigned source_seg = i->seg_prefix == 0xff ? SEG_DS : i->seg_prefix;
     bool source = uses_source(i->op), destination = uses_destination(i->op);
-    if (l->soft || i->addrsize != 4 || (source && l->mode->seg_class[source_seg] != SEGC_FLAT) ||
+    if (l->soft || flags_differ(i) || i->addrsize != 4 ||
+        (source && l->mode->seg_class[source_seg] != SEGC_FLAT) ||
         (destination && l->mode->seg_class[SEG_ES] != SEGC_FLAT))
         return false;
     if (i->op == OP_LODS && !i->rep && !i->repne) {

@@ -14,6 +14,7 @@
 #include "ringdown/check.h"
 #include "ringdown/cpu.h"
 #include "translator/decode_dump.h"
+#include "translator/host_facts.h"
 #include "translator/lower.h"
 
 #include <stdlib.h>
@@ -49,6 +50,7 @@ struct translator *translator_create(struct cache *cache, const struct cpu_model
         return NULL;
     }
     cache_set_gate_check(cache, gate_passes, t);
+    (void)host_keeps_compare_flags(); /* found out before signals are the machine's */
     return t;
 }
 
