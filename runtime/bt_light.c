@@ -113,18 +113,24 @@ static struct mode mode_after(const struct mode *from, unsigned what, unsigned v
     return m;
 }
 
-/* The mode's id, MODE_NONE if it has not been seen. */
-static unsigned step(struct bt *bt, unsigned what, unsigned value)
+/* A step that is not known: kept out of the functions that everything else becomes part of. */
+static __attribute__((noinline)) unsigned find_step(struct bt *bt, struct light_step *s,
+                                                    uint32_t key, unsigned what, unsigned value)
 {
-    uint32_t key = step_key(bt->mode_id, what, value);
-    struct light_step *s = &bt->light_steps[(key * 0x9e3779b1u) >> (32 - LIGHT_STEP_BITS)];
-    if (s->key == key && s->era == cache_era(bt->cache))
-        return s->id;
     struct mode m = mode_after(&bt->mode, what, value);
     unsigned id = cache_mode_find(bt->cache, &m);
     if (id != MODE_NONE)
         *s = (struct light_step){key, id, cache_era(bt->cache)};
     return id;
+}
+
+/* The mode's id, MODE_NONE if it has not been seen. */
+static unsigned step(struct bt *bt, unsigned what, unsigned value)
+{
+    uint32_t key = step_key(bt->mode_id, what, value);
+    struct light_step *s = &bt->light_steps[(key * 0x9e3779b1u) >> (32 - LIGHT_STEP_BITS)];
+    bool known = s->key == key && s->era == cache_era(bt->cache);
+    return known ? s->id : find_step(bt, s, key, what, value);
 }
 
 /* In another mode: where the jump cache has the target there. */
