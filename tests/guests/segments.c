@@ -129,7 +129,7 @@ static void test_limits(void)
              "movups 64(%ebx),%xmm0; paddd 80(%ebx),%xmm0; movups %xmm0,64(%ebx); movq "           \
              "96(%ebx),%mm1; paddd %mm1,%mm1; movq %mm1,96(%ebx);"                                 \
              "emms; loop 1b; fnstcw 112(%ebx); fxsave 512(%ebx); movl $0,520(%ebx); movl "         \
-             "$0,524(%ebx); movl $0,528(%ebx); movl $0,532(%ebx)")                                 \
+             "$0,524(%ebx); movl $0,528(%ebx); movl $0,532(%ebx); movw $0,518(%ebx)")              \
     X(b_misc, "movl %ecx,%edx; 1: movb %cl,%al; xlatb; addb %al,7(%ebx); btsl %ecx,(%ebx); btcl "  \
               "$5,4(%ebx); setc 9(%ebx); xaddl %edx,12(%ebx);"                                     \
               "lock decl 16(%ebx); xchgl %eax,20(%ebx); cmpxchgl %ecx,24(%ebx); movzbl "           \
