@@ -3,6 +3,7 @@
 #ifndef RINGDOWN_RUNTIME_BT_STATE_H
 #define RINGDOWN_RUNTIME_BT_STATE_H
 
+#include "runtime/fpu.h"
 #include "runtime/view.h"
 #include "translator/cache.h"
 #include "translator/translate.h"
@@ -179,7 +180,7 @@ void bt_soft_stress(struct bt *bt, struct block *b);
 void bt_soft_invlpg(struct bt *bt, uint32_t la);
 
 /* bt_x87.c, an fpu_locate_fn. */
-bool bt_locate_x87(struct vcpu *v, uint64_t host_fip, uint64_t host_fdp);
+bool bt_locate_x87(struct vcpu *v, const struct fpu_pointers *host);
 
 /* bt_stack.c: the stacks of host return addresses, one a privilege. */
 int bt_stack_create(struct bt *bt);

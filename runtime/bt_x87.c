@@ -2,10 +2,10 @@
 /* bt_x87.c: the x87 unit's pointers to its last instruction and operand, after translated code.
  *
  * The host's own pointers (SDM vol. 1, 8.1.8) name the instruction in code memory and the operand
- * in a view: fpu.c asks here when a guest wants to see them. Where a host keeps them only while an
- * exception is pending (AMD APM vol. 5, FXSAVE), so does the guest. */
+ * in a view: fpu.c asks here when a guest wants to see them. */
 #include "runtime/bt_state.h"
 
+#include "runtime/fpu.h"
 #include "runtime/machine.h"
 #include "runtime/phys.h"
 
@@ -91,13 +91,17 @@ static bool parse(const uint8_t *bytes, unsigned n, struct x87_insn *i)
     return true;
 }
 
-bool bt_locate_x87(struct vcpu *v, uint64_t host_fip, uint64_t host_fdp)
+bool bt_locate_x87(struct vcpu *v, const struct fpu_pointers *host)
 {
     struct bt *bt = v->bt;
     struct recovery r;
     struct x87_insn i;
     uint8_t bytes[OP_BYTES_MAX];
-    if (!bt || !code_memory_holds(cache_code(bt->cache), host_fip) || !bt_recover(bt, host_fip, &r))
+    if (!bt)
+        return false;
+    const struct code_memory *code = cache_code(bt->cache);
+    uint64_t fip = fpu_pointer_from(host, host->fip, (uint64_t)code->rx);
+    if (!code_memory_holds(code, fip) || !bt_recover(bt, fip, &r))
         return false;
     const struct mode *mode = cache_mode(bt->cache, r.block->mode);
     if (!parse(bytes, read_code(bt, r.block, mode->cs_base + r.eip, bytes), &i))
@@ -106,7 +110,8 @@ bool bt_locate_x87(struct vcpu *v, uint64_t host_fip, uint64_t host_fdp)
     v->fx.fop = i.fop;
     if (mode->cpl == v->cpl) /* else the selector is from another time */
         v->fx.fcs = v->seg[SEG_CS].sel;
-    uint64_t offset = host_fdp - views_current(bt->views, mode->cpl == 3);
+    uint64_t view = views_current(bt->views, mode->cpl == 3),
+             offset = fpu_pointer_from(host, host->fdp, view) - view;
     if (i.has_mem && offset < VIEW_SIZE) {
         v->fx.fdp = (uint32_t)offset - v->seg[i.seg].base;
         v->fx.fds = v->seg[i.seg].sel;

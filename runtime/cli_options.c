@@ -4,6 +4,7 @@
 #include "runtime/cli_options.h"
 
 #include "runtime/lockstep.h"
+#include "translator/host_facts.h"
 #include "translator/inspect.h"
 
 #include <errno.h>
@@ -207,6 +208,12 @@ static bool set_compare(struct parse *p, const char *value)
     return true;
 }
 
+static bool set_host_facts(struct parse *p, const char *value)
+{
+    return host_assume_other(value) ||
+           bad(p, "--host-facts: %s is neither amd nor names of facts", value);
+}
+
 static bool set_selftest(struct parse *p, const char *value)
 {
     enum lockstep_spoil what;
@@ -283,6 +290,7 @@ static const struct option_row options[] = {
     {"stress",       "WHAT",        "precise: states in blocks, too; evict[:SEED]: drop code",      set_stress                     },
     {"dump",         "WHAT,...",    "trace to standard error: decode, blocks, host, exits",         set_dump                       },
     {"view-budget",  "N",           NULL,                                                           /* for tests */ set_view_budget},
+    {"host-facts",   "WHAT",        NULL,                                                           /* for tests */ set_host_facts },
     {"selftest",     "WHAT:N",      NULL,                                                           /* for tests */ set_selftest   },
     {"help",         NULL,          "this text",                                                    NULL                           },
 };

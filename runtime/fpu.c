@@ -7,6 +7,7 @@
 #include "runtime/fpu.h"
 
 #include "runtime/fpu_thunk.h"
+#include "translator/host_facts.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,6 +31,11 @@ _Static_assert(sizeof(struct fxsave64_area) == 512, "FXSAVE writes 512 bytes");
 #define MXCSR_RESET   0x1f80u
 #define MXCSR_DEFAULT 0x0000ffbfu /* if the mask field reads zero (vol. 1, 11.6.6) */
 
+/* What FNSTENV stores outside real mode, with 32-bit operands (vol. 1, figure 8-9). */
+struct fnstenv_area {
+    uint32_t fcw, fsw, ftw, fip, fcs_fop, fdp, fds;
+};
+
 /* The host's environment of this thread, and the vCPU whose state is live instead. */
 static _Thread_local struct {
     struct vcpu *live;
@@ -52,6 +58,7 @@ int fpu_create(struct vcpu *v)
     struct fpu *f = calloc(1, sizeof *f);
     if (!f)
         return -ENOMEM;
+    (void)host_as_model(HOST_FXSAVE_POINTERS); /* found out before signals are the machine's */
     int error = fpu_thunk_create(f);
     if (error) {
         free(f);
@@ -86,6 +93,8 @@ static void load_live(const struct vcpu *v)
 {
     struct fxsave64_area area;
     memset(&area, 0, sizeof area);
+    if (!host_as_model(HOST_FXSAVE_POINTERS)) /* then FXRSTOR doesn't load them either */
+        __asm__ volatile("fninit");
     area.fcw = v->fx.fcw;
     area.fsw = v->fx.fsw;
     area.ftw = v->fx.ftw;
@@ -117,11 +126,26 @@ static void save_live(struct fxsave64_area *area)
     fxsave64(area);
 }
 
+/* AMD's processors save and restore the pointers only while an exception is pending (AMD APM vol.
+ * 5, FXSAVE), but keep them at all times: FNSTENV shows them. It masks all exceptions on the way.
+ */
+static struct fpu_pointers pointers_of(const struct fxsave64_area *area)
+{
+    struct fnstenv_area env;
+    if (host_as_model(HOST_FXSAVE_POINTERS) || (area->fsw & FSW_ES))
+        return (struct fpu_pointers){area->fip, area->fdp, false};
+    __asm__ volatile("fnstenv %0; fldcw %1" : "=m"(env) : "m"(area->fcw));
+    return (struct fpu_pointers){env.fip, env.fdp, true};
+}
+
 static void pointers_locate(struct vcpu *v, const struct fxsave64_area *area)
 {
     struct fpu *f = v->fpu;
-    if (area->fip && f && f->locate && !fpu_thunk_owns(f, area->fip))
-        (void)f->locate(v, area->fip, area->fdp);
+    if (!f || !f->locate)
+        return;
+    struct fpu_pointers at = pointers_of(area);
+    if (at.fip && !fpu_thunk_owns(f, fpu_pointer_from(&at, at.fip, fpu_thunk_base(f))))
+        (void)f->locate(v, &at);
 }
 
 void fpu_pointers_update(struct vcpu *v)

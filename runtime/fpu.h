@@ -42,11 +42,23 @@ void fpu_switch(struct vcpu *v);
  * raises the guest's exception. False if the signal is not of this kind. Async-signal-safe. */
 bool fpu_fix_signal(void *ucontext);
 
+/* The host's own x87 pointers. Some hosts show the lower 32 bits only. */
+struct fpu_pointers {
+    uint64_t fip, fdp;
+    bool narrow;
+};
+/* One of them as it is if it lies in the 4 GiB from `base` on. */
+static inline uint64_t fpu_pointer_from(const struct fpu_pointers *p, uint64_t pointer,
+                                        uint64_t base)
+{
+    return p->narrow ? base + (uint32_t)(pointer - base) : pointer;
+}
+
 /* The last-instruction pointers. The interpreter keeps them in v->fx as it goes. When translated
  * code has executed x87 instructions since, the host's own pointers say where; the translator gives
- * a function that turns them into the guest's: false if host_fip is none of its. It sets fip, fcs
+ * a function that turns them into the guest's: false if host->fip is none of its. It sets fip, fcs
  * and fop in v->fx, and fdp and fds if the instruction had a memory operand. */
-typedef bool fpu_locate_fn(struct vcpu *v, uint64_t host_fip, uint64_t host_fdp);
+typedef bool fpu_locate_fn(struct vcpu *v, const struct fpu_pointers *host);
 void fpu_set_locator(struct vcpu *v, fpu_locate_fn *fn);
 void fpu_pointers_update(struct vcpu *v);
 

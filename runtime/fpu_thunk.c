@@ -365,9 +365,14 @@ void fpu_thunk_flush(struct fpu *f)
     __cpuid(0, a, b, c, d);
 }
 
+uint64_t fpu_thunk_base(const struct fpu *f)
+{
+    return (uint64_t)(uintptr_t)f->code_rx;
+}
+
 bool fpu_thunk_owns(const struct fpu *f, uint64_t pc)
 {
-    return pc - (uint64_t)(uintptr_t)f->code_rx < CODE_SIZE;
+    return pc - fpu_thunk_base(f) < CODE_SIZE;
 }
 
 uint64_t fpu_thunk_exit(const struct fpu *f)

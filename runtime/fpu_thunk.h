@@ -50,6 +50,8 @@ int fpu_thunk_create(struct fpu *f); /* 0 or negative errno */
 void fpu_thunk_destroy(struct fpu *f);
 void fpu_thunk_flush(struct fpu *f);
 bool fpu_thunk_owns(const struct fpu *f, uint64_t pc);
+/* Where their memory begins. */
+uint64_t fpu_thunk_base(const struct fpu *f);
 /* Where a failed thunk goes on: returns to its caller what is in eax. */
 uint64_t fpu_thunk_exit(const struct fpu *f);
 

@@ -42,7 +42,7 @@ static void lower_lods(struct emitter *e, const struct insn *i)
 static bool flags_differ(const struct insn *i)
 {
     bool compares = i->op == OP_CMPS || i->op == OP_SCAS;
-    return compares && (i->rep || i->repne) && !host_keeps_compare_flags();
+    return compares && (i->rep || i->repne) && !host_as_model(HOST_COMPARE_FLAGS);
 }
 
 bool lower_string(struct lowering *l, const struct insn *i)

@@ -50,7 +50,7 @@ struct translator *translator_create(struct cache *cache, const struct cpu_model
         return NULL;
     }
     cache_set_gate_check(cache, gate_passes, t);
-    (void)host_keeps_compare_flags(); /* found out before signals are the machine's */
+    (void)host_as_model(HOST_COMPARE_FLAGS); /* found out before signals are the machine's */
     return t;
 }
 

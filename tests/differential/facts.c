@@ -3,6 +3,8 @@
 #include "tests/differential/facts.h"
 
 #include "tests/differential/case.h"
+#include "ringdown/feature.h"
+#include "translator/host_facts.h"
 #include "translator/insn_table.h"
 
 #include <string.h>
@@ -118,6 +120,32 @@ uint32_t facts_undefined_flags(const struct insn *i, const uint32_t gpr[8])
     }
 }
 
+bool facts_judged(const struct insn *i, uint32_t eflags)
+{
+    bool prefixed = i->length > 1;
+    switch (i->op) {
+    case OP_NOP:
+        return i->opcode != 0x0d || host_as_model(HOST_PREFETCH_NOP);
+    case OP_MOV_FROM_CR:
+    case OP_MOV_TO_CR:
+        return !i->lock || host_as_model(HOST_LOCK_CR);
+    case OP_INT1:
+        return !prefixed || host_as_model(HOST_INT1_PREFIX);
+    case OP_FXSAVE: /* what it leaves alone of its area */
+        return host_as_model(HOST_FXSAVE_POINTERS);
+    case OP_SSE:
+        return strncmp(i->info->name, "pcmp", 4) || i->info->feature != FEAT_SSE42 ||
+               !(eflags & EFL_AC) || host_as_model(HOST_PCMPSTR_ALIGN);
+    default:
+        return true;
+    }
+}
+
+static unsigned compare_flags(const struct insn *i)
+{
+    return (i->rep || i->repne) && !host_as_model(HOST_COMPARE_FLAGS) ? DIFFERS_FLAGS : 0;
+}
+
 unsigned facts_open(const struct insn *i)
 {
     switch (i->op) {
@@ -126,7 +154,9 @@ unsigned facts_open(const struct insn *i)
     case OP_MMX: /* a store that faults has switched the x87 stack to MMX or not */
         return DIFFERS_FPU | DIFFERS_CR2;
     case OP_CMPS: /* which operand is read first */
-        return DIFFERS_CR2;
+        return DIFFERS_CR2 | compare_flags(i);
+    case OP_SCAS:
+        return compare_flags(i);
     case OP_ENTER:
     case OP_PUSHA:
     case OP_FXSAVE:

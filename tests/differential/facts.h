@@ -17,6 +17,8 @@ const char *facts_guest(enum insn_op op);
 
 /* EFLAGS bits that i leaves undefined, given the registers before it. */
 uint32_t facts_undefined_flags(const struct insn *i, const uint32_t gpr[8]);
+/* Whether this host can be the reference for i, by what is known of it (host_facts.h). */
+bool facts_judged(const struct insn *i, uint32_t eflags);
 /* What a fault within i leaves open, as DIFFERS_ bits (case.h): POPA has loaded some registers
  * on real processors; a masked store names any of its bytes. */
 unsigned facts_open(const struct insn *i);

@@ -362,6 +362,8 @@ static const struct insn_row *filler(struct generator *g, struct insn *i, uint8_
         if (bit_register(i) < 8 || facts_writes(i, R_EBX) || facts_writes(i, R_EBP) ||
             facts_writes(i, R_ESI) || facts_writes(i, R_EDI))
             continue;
+        if (!facts_judged(i, EFL_AC)) /* a sequence is judged by its end */
+            continue;
         if (facts_writes(i, R_ESP) && i->op != OP_PUSH && i->op != OP_POP && i->op != OP_PUSHF)
             continue;
         if (i->info->flags & INSN_WRITES0 && i->opnd[0].kind == OPND_REG &&
@@ -396,6 +398,7 @@ static bool finish(struct generator *g, struct test_case *c, const struct insn_r
     if (i.length > 15) { /* too long: #GP whatever it would do */
         memcpy(c->code + at, bytes, 16);
         c->length = (uint8_t)(at + 16);
+        c->native = 1;
         return true;
     }
     uint32_t keep[8];
@@ -432,7 +435,7 @@ static bool finish(struct generator *g, struct test_case *c, const struct insn_r
     /* counts in CL are known only at the start */
     static const uint32_t many[8] = {0, 2};
     c->flags_undefined |= facts_undefined_flags(&i, simple && at ? many : c->gpr);
-    c->native = facts_treatment(r) == TREAT_NATIVE;
+    c->native = facts_treatment(r) == TREAT_NATIVE && facts_judged(&i, c->eflags);
     c->ignore |= (uint16_t)facts_open(&i);
     return true;
 }

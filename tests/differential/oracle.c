@@ -33,7 +33,7 @@ __asm__(
     ".text\n"
     "oracle_enter: pushl %ebp; pushl %ebx; pushl %esi; pushl %edi; movl %esp,saved_esp\n"
     "movw %gs,saved_gs; movw data_selector,%ax; movw %ax,%fs; movw %ax,%gs\n"
-    "fxrstor fx_in\n"
+    "fninit; fxrstor fx_in\n" /* AMD's processors do not load the x87 pointers */
     "pushl load+32; popfl\n"
     "movl load,%eax; movl load+4,%ecx; movl load+8,%edx; movl load+12,%ebx\n"
     "movl load+20,%ebp; movl load+24,%esi; movl load+28,%edi; movl load+16,%esp\n"

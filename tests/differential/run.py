@@ -43,7 +43,7 @@ class Run:
         self.oracle = os.path.join(here, "rd_oracle")
         self.guest = os.path.join(here, "differential.elf")
         self.ringdown = a.monitor or os.path.join(a.build, "ringdown")
-        self.cases = self.shown = self.different = self.stalls = 0
+        self.cases = self.shown = self.different = self.stalls = self.unjudged = 0
 
     def patiently(self, command, **kw):
         """Some hosts punish a locked access across two cache lines so much that on a busy processor such an
@@ -68,6 +68,8 @@ class Run:
     def engine(self, name, path, append):
         command = [self.ringdown, "run", "--engine", name, "--memory", "256M", "--kernel", self.guest,
                    "--module", path, "--append", append, "--debug-exit", "--serial", "stdio"]
+        if os.environ.get("RINGDOWN_HOST_FACTS"):
+            command += ["--host-facts", os.environ["RINGDOWN_HOST_FACTS"]]
         if self.a.stress and name != "interp":
             command += ["--stress", self.a.stress]
         try:
@@ -110,7 +112,9 @@ class Run:
     def chunk(self, first, count):
         raw, path = os.path.join(self.dir, "cases"), os.path.join(self.dir, "results-%d" % first)
         only = [self.a.only] if self.a.only else []
-        self.check([self.tool, "generate", str(self.a.seed), str(first), str(count), raw] + only)
+        told = self.check([self.tool, "generate", str(self.a.seed), str(first), str(count), raw] + only,
+                          capture_output=True, text=True)
+        self.unjudged += int(told.stdout.split()[0])
         self.check([self.oracle, raw, path])
         outputs, seen = {}, set()
         for e in self.a.engines.split(","):
@@ -161,6 +165,8 @@ def main():
         if covered.returncode and not a.only and r.cases >= 16 * BATCH:
             print(covered.stderr, end="")
             status = 1
+        if r.unjudged:
+            print("%d cases not judged, wholly or in part, by this host, which does otherwise" % r.unjudged)
         stalls = ", %d stalls of the host" % r.stalls if r.stalls else ""
         print("%d cases, %s, seed %d: %d differences%s" % (r.cases, a.engines, a.seed, r.different, stalls))
         return status

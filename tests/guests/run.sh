@@ -33,7 +33,7 @@ for name; do
             -no-reboot -net none </dev/null >"$log" 2>&1
     else
         timeout "$limit" "${RINGDOWN:-$build/ringdown}" run --engine "$engine" --compare "$compare" $stress --memory 128M --kernel "$guests/$name.elf" \
-            --append "$append" --debug-exit --serial stdio </dev/null >"$log" 2>"$log.err"
+            ${RINGDOWN_HOST_FACTS:+--host-facts "$RINGDOWN_HOST_FACTS"} --append "$append" --debug-exit --serial stdio </dev/null >"$log" 2>"$log.err"
     fi
     status=$?
     # What the monitor says comes from another thread than the guest's lines: not in the midst of them.

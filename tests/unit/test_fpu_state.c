@@ -3,6 +3,8 @@
  */
 #include "fpu_guest.h"
 
+#include "translator/host_facts.h"
+
 #define DATA GUEST_DATA
 
 static uint16_t data16(uint32_t la)
@@ -152,22 +154,45 @@ Test(fpu_state, fnstenv_masks_exceptions_and_fldenv_brings_them_back)
     cr_assert_eq(guest->fx.fcw, 0x0340);
 }
 
-static bool locate(struct vcpu *v, uint64_t host_fip, uint64_t host_fdp)
+extern const char located_insn[];
+static struct fpu_pointers located;
+static bool locate(struct vcpu *v, const struct fpu_pointers *host)
 {
-    (void)host_fdp;
-    v->fx.fip = host_fip ? 0x11223344 : 0;
+    located = *host;
+    v->fx.fip = 0x11223344;
     return true;
+}
+
+static void locate_pointers(void)
+{
+    guest->fx.fcw = 0x0340;
+    fpu_set_locator(guest, locate);
+    fpu_enter(guest);
+    __asm__ volatile(".globl located_insn\nlocated_insn: fnop");
+    fpu_pointers_update(guest);
+    fpu_leave(guest);
+    uint64_t here = (uint64_t)(uintptr_t)located_insn;
+    cr_assert_eq(fpu_pointer_from(&located, located.fip, here - 1), here);
+    cr_assert_eq(guest->fx.fip, 0x11223344);
+    cr_assert_eq(located.narrow, !host_as_model(HOST_FXSAVE_POINTERS));
+    cr_assert_eq(guest->fx.fcw, 0x0340);
+    cr_assert_eq(GUEST_RUN(0xd9, 0xe8), -1);
+    cr_assert_eq(guest->fx.fip, GUEST_EIP);
+    memset(&located, 0, sizeof located);
+    fpu_enter(guest);
+    fpu_leave(guest);
+    cr_assert_eq(located.fip, 0, "nothing has run since");
 }
 
 Test(fpu_state, pointers_of_translated_code_are_located)
 {
-    fpu_set_locator(guest, locate);
-    fpu_enter(guest);
-    __asm__ volatile("fnop");
-    fpu_leave(guest);
-    cr_assert_eq(guest->fx.fip, 0x11223344);
-    cr_assert_eq(GUEST_RUN(0xd9, 0xe8), -1);
-    cr_assert_eq(guest->fx.fip, GUEST_EIP);
+    locate_pointers();
+}
+
+Test(fpu_state, pointers_are_located_though_fxsave_has_none)
+{
+    cr_assert(host_assume_other("fxsave"));
+    locate_pointers();
 }
 
 /* --- FXSAVE, MXCSR --- */

@@ -3,6 +3,8 @@
  * flags, those that the manual leaves undefined too. */
 #include "interp_guest.h"
 
+#include "tests/lib/host_judge.h"
+
 #include <cpuid.h>
 
 TestSuite(interp_alu, .init = compare_init, .fini = guest_fini);
@@ -331,17 +333,29 @@ Test(interp_alu, conversions_and_flag_bits)
 /* All 256 values of AL with all values of AF and CF. */
 Test(interp_alu, decimal)
 {
-    static const uint8_t plain[] = {0x27, 0x2f, 0x37, 0x3f};
+    static const struct {
+        uint8_t opcode;
+        uint32_t undefined; /* SDM vol. 2 */
+    } plain[] = {
+        {0x27, EFL_OF                           },
+        {0x2f, EFL_OF                           },
+        {0x37, EFL_OF | EFL_SF | EFL_ZF | EFL_PF},
+        {0x3f, EFL_OF | EFL_SF | EFL_ZF | EFL_PF}
+    };
     for (unsigned al = 0; al < 256; al += 3)
         for (unsigned flags = 0; flags < 64; flags += 5) {
             struct regs r;
             compare_random_regs(&r, flags);
             r.gpr[R_EAX] = (r.gpr[R_EAX] & ~0xffu) | al;
-            for (unsigned k = 0; k < 4; k++)
-                compare(&plain[k], 1, &r);
+            for (unsigned k = 0; k < 4; k++) {
+                compare_not = host_judges(HOST_DECIMAL_FLAGS) ? 0 : plain[k].undefined;
+                compare(&plain[k].opcode, 1, &r);
+            }
+            compare_not = 0;
             compare((const uint8_t[]){0xd4, 10}, 2, &r);
             compare((const uint8_t[]){0xd5, 10}, 2, &r);
             compare((const uint8_t[]){0xd4, (uint8_t)al}, 2, &r);
             compare((const uint8_t[]){0xd5, (uint8_t)al}, 2, &r);
         }
+    host_tell_unjudged(stderr);
 }
