@@ -146,11 +146,11 @@ static void look_at_interrupt_line(struct bt *bt)
 static void prepare_entry(struct bt *bt)
 {
     struct vcpu *v = bt->v;
+    v->hot.vif = v->eflags & EFL_IF;
+    v->hot.vflags = v->eflags & ~(EFL_HOST | EFL_IF | EFL_RF);
     bt_load_view(bt);
     bt_load_return_stack(bt);
     look_at_interrupt_line(bt);
-    v->hot.vif = v->eflags & EFL_IF;
-    v->hot.vflags = v->eflags & ~(EFL_HOST | EFL_IF | EFL_RF);
     v->hot.host_flags = v->eflags & EFL_HOST;
     v->hot.jump_tag = (uint64_t)cache_jump_tag(bt->cache, bt->mode_id) << 32;
     bt->inside = true;
@@ -295,7 +295,7 @@ static void prefill_after_fault(struct bt *bt)
     if (v->eip != bt->served_eip)
         return;
     bt->served_eip = 0;
-    views_prefill(bt->views, bt->served.la, v->cpl == 3);
+    views_prefill(bt->views, bt->served.la, mmu_as(v, v->eflags));
 }
 
 /* The miss counts only where a view could hold the page: watched frames and devices always miss. */
@@ -307,7 +307,7 @@ static void note_soft_miss(struct bt *bt, const struct exit_record *x)
         la = v->seg[x->insn->mem_seg].base + interp_ea(v, x->insn);
     struct walk w = {0};
     if (la)
-        w = mmu_walk(v, la, ACC_READ, v->cpl == 3, false);
+        w = mmu_walk(v, la, ACC_READ, mmu_as(v, v->eflags), false);
     uint32_t gfn = (uint32_t)(w.gpa >> 12);
     bool mappable = w.ok && phys_kind(v->machine->phys, gfn) == PHYS_RAM &&
                     !phys_watched(v->machine->phys, gfn);

@@ -372,11 +372,11 @@ WHOLE static uint64_t light_iret(struct bt *bt, const struct exit_record *x)
     return go_to_ring(bt);
 }
 
-/* The view of the privilege, in GS. */
+/* The view of the privilege and of EFLAGS.AC, in GS. */
 void bt_load_view(struct bt *bt)
 {
     struct vcpu *v = bt->v;
-    v->hot.view = views_current(bt->views, v->cpl == 3);
+    v->hot.view = views_current(bt->views, mmu_as(v, v->hot.vflags));
     if (v->hot.view == bt->gs_loaded)
         return;
     __asm__ volatile("wrgsbase %0" : : "r"(v->hot.view));
@@ -403,10 +403,34 @@ void bt_load_return_stack(struct bt *bt)
     bt->v->hot.return_sp = bt_stack_base(bt, side);
 }
 
+/* --- CLAC and STAC --- */
+
+static uint64_t set_ac(struct bt *bt, const struct exit_record *x, uint32_t ac)
+{
+    struct vcpu *v = bt->v;
+    if (v->cpl != 0)
+        return 0;
+    v->hot.vflags = (v->hot.vflags & ~EFL_AC) | ac;
+    bt_load_view(bt);
+    return resume(bt, x);
+}
+
+WHOLE static uint64_t light_clac(struct bt *bt, const struct exit_record *x)
+{
+    return set_ac(bt, x, 0);
+}
+
+WHOLE static uint64_t light_stac(struct bt *bt, const struct exit_record *x)
+{
+    return set_ac(bt, x, EFL_AC);
+}
+
 /* --- the table --- */
 
 static light_fn *const light_ops[OP_COUNT] = {
     [OP_MOV_TO_SEG] = light_mov_to_seg,
+    [OP_CLAC] = light_clac,
+    [OP_STAC] = light_stac,
     [OP_POP_SEG] = light_pop_seg,
     [OP_SYSENTER] = light_sysenter,
     [OP_SYSEXIT] = light_sysexit,

@@ -110,10 +110,9 @@ bool bt_locate_x87(struct vcpu *v, const struct fpu_pointers *host)
     v->fx.fop = i.fop;
     if (mode->cpl == v->cpl) /* else the selector is from another time */
         v->fx.fcs = v->seg[SEG_CS].sel;
-    uint64_t view = views_current(bt->views, mode->cpl == 3),
-             offset = fpu_pointer_from(host, host->fdp, view) - view;
-    if (i.has_mem && offset < VIEW_SIZE) {
-        v->fx.fdp = (uint32_t)offset - v->seg[i.seg].base;
+    bool known = host->narrow ? host->fdp : views_hold(bt->views, host->fdp);
+    if (i.has_mem && known) {
+        v->fx.fdp = (uint32_t)host->fdp - v->seg[i.seg].base; /* views are aligned to their size */
         v->fx.fds = v->seg[i.seg].sel;
     }
     return true;

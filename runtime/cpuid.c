@@ -30,7 +30,7 @@ static const char brand[48] = "ringdown Virtual CPU";
 /* --- features --- */
 
 /* The CPUID registers that hold feature bits. */
-enum word { W_1_EDX, W_1_ECX, W_6_EAX, W_7_EBX, W_7_EDX, W_X1_EDX, W_X7_EDX, WORDS };
+enum word { W_1_EDX, W_1_ECX, W_6_EAX, W_7_EBX, W_7_ECX, W_7_EDX, W_X1_EDX, W_X7_EDX, WORDS };
 static const struct word_source {
     uint32_t leaf;
     uint8_t reg; /* EAX EBX ECX EDX */
@@ -39,9 +39,10 @@ static const struct word_source {
       [W_1_ECX] = {1,          2},
       [W_6_EAX] = {6,          0},
     [W_7_EBX] = {7,          1},
+      [W_7_ECX] = {7,          2},
       [W_7_EDX] = {7,          3},
-      [W_X1_EDX] = {0x80000001, 3},
-    [W_X7_EDX] = {0x80000007, 3},
+    [W_X1_EDX] = {0x80000001, 3},
+      [W_X7_EDX] = {0x80000007, 3},
 };
 
 #define HOST  1 /* executed by the host, which must have it */
@@ -82,11 +83,17 @@ static const struct word_source {
     X("rdrand", W_1_ECX, 30, HOST, FEAT_RDRAND, "")                                                \
     X("arat", W_6_EAX, 2, BASE, FEAT_NEVER, "apic")                                                \
     X("tsc_adjust", W_7_EBX, 1, BASE, FEAT_NEVER, "tsc msr")                                       \
+    X("smep", W_7_EBX, 7, 0, FEAT_NEVER, "")                                                       \
     X("erms", W_7_EBX, 9, HOST, FEAT_NEVER, "")                                                    \
+    X("invpcid", W_7_EBX, 10, 0, FEAT_INVPCID, "")                                                 \
     X("rdseed", W_7_EBX, 18, HOST, FEAT_RDSEED, "")                                                \
+    X("smap", W_7_EBX, 20, 0, FEAT_SMAP, "")                                                       \
+    X("umip", W_7_ECX, 2, 0, FEAT_NEVER, "")                                                       \
+    X("rdpid", W_7_ECX, 22, 0, FEAT_RDPID, "msr")                                                  \
     X("fsrm", W_7_EDX, 4, HOST, FEAT_NEVER, "erms")                                                \
     X("arch_capabilities", W_7_EDX, 29, BASE, FEAT_NEVER, "msr")                                   \
     X("nx", W_X1_EDX, 20, BASE, FEAT_NEVER, "pae msr")                                             \
+    X("rdtscp", W_X1_EDX, 27, HOST, FEAT_RDTSCP, "tsc msr")                                        \
     X("nonstop_tsc", W_X7_EDX, 8, HOST | BASE, FEAT_NEVER, "tsc")
 
 static const struct feature {
@@ -202,6 +209,9 @@ static uint32_t cr4_bits(const struct cpu_model *m)
         {"pge",  CR4_PGE       },
         {"fxsr", CR4_OSFXSR    },
         {"sse",  CR4_OSXMMEXCPT},
+        {"umip", CR4_UMIP      },
+        {"smep", CR4_SMEP      },
+        {"smap", CR4_SMAP      },
     };
     uint32_t bits = CR4_PCE;
     for (size_t i = 0; i < sizeof(by_feature) / sizeof(by_feature[0]); i++)
@@ -406,6 +416,7 @@ static void leaf_7(const struct cpu_model *m, const struct vcpu *v, uint32_t sub
     if (sub != 0)
         return;
     out[1] = m->words[W_7_EBX];
+    out[2] = m->words[W_7_ECX];
     out[3] = m->words[W_7_EDX];
 }
 

@@ -56,7 +56,7 @@ static void say(const char *format, ...)
 
 static bool peek8(struct vcpu *v, uint32_t la, uint8_t *out)
 {
-    struct walk w = mmu_walk(v, la, ACC_READ, false, false);
+    struct walk w = mmu_walk(v, la, ACC_READ, AS_OPEN, false);
     const uint8_t *page = w.ok && w.gpa >> 32 == 0 ? phys_hva(v->machine->phys, w.gpa >> 12) : NULL;
     if (!page)
         return false;

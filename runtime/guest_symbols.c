@@ -276,7 +276,7 @@ static bool peek(struct vcpu *v, uint32_t la, void *out, size_t size)
 {
     uint8_t *to = out;
     for (size_t i = 0; i < size; i++) {
-        struct walk w = mmu_walk(v, la + (uint32_t)i, ACC_READ, false, false);
+        struct walk w = mmu_walk(v, la + (uint32_t)i, ACC_READ, AS_OPEN, false);
         const uint8_t *page =
             w.ok && w.gpa >> 32 == 0 ? phys_hva(v->machine->phys, (uint32_t)(w.gpa >> 12)) : NULL;
         if (!page)

@@ -160,7 +160,7 @@ static void run_single(struct vcpu *v, struct interp *in)
  */
 static void run_blocks(struct vcpu *v, struct interp *in, enum interp_mode mode)
 {
-    struct tlb_entry *tlb = v->tlb[v->cpl == 3];
+    struct tlb_entry *tlb = v->tlb[mmu_as(v, v->eflags)];
     in->link = NULL;
     in->system = false;
     while (!in->system && !v->request) {
@@ -214,7 +214,7 @@ uint32_t interp_run_some(struct vcpu *v, uint32_t n)
         struct interp_block *b = find_block(v, in, current_mode(v, in));
         if (b && b->count <= n) {
             atomic_store_explicit(&v->request, VCPU_REQ_EVENT, memory_order_relaxed);
-            b->rec->fn(v, b->rec, v->eip, flags_pack(v->eflags), v->tlb[v->cpl == 3]);
+            b->rec->fn(v, b->rec, v->eip, flags_pack(v->eflags), v->tlb[mmu_as(v, v->eflags)]);
             atomic_store_explicit(&v->request, 0, memory_order_relaxed);
         }
         if (v->dr6_pending)

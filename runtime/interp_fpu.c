@@ -174,7 +174,7 @@ static void store_first_part(struct vcpu *v, const struct fpu_thunk *t, uint32_t
     uint8_t state[108], value[BOUNCE_SIZE] __attribute__((aligned(16)));
     uint64_t first;
     mmu_probe(v, la, sizeof first, ACC_WRITE);
-    if (mmu_walk(v, la + t->size - 1u, ACC_WRITE, v->cpl == 3, false).ok)
+    if (mmu_walk(v, la + t->size - 1u, ACC_WRITE, mmu_as(v, v->eflags), false).ok)
         return;
     __asm__ volatile("fnsave %0; frstor %0" : "+m"(state));
     unsigned trap = run(v, t, value);

@@ -41,7 +41,7 @@ void interp_access_hook(struct vcpu *v, uint32_t la, unsigned n, bool write);
  * fails the compare, since its last byte's page has another slot's number. */
 static inline uint8_t *ops_hit(struct vcpu *v, uint32_t la, unsigned n, enum access access)
 {
-    const struct tlb_entry *e = &v->tlb[v->cpl == 3][la >> 12 & (TLB_SIZE - 1)];
+    const struct tlb_entry *e = &v->tlb[mmu_as(v, v->eflags)][la >> 12 & (TLB_SIZE - 1)];
     if (INTERP_LIKELY(e->tag[access] == ((la + n - 1) & ~0xfffu)))
         return e->host + (la & 0xfff);
     return NULL;

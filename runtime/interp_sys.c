@@ -24,6 +24,12 @@ void sys_require_ring0(struct vcpu *v)
         raise_gp(v, 0);
 }
 
+void sys_require_visible(struct vcpu *v)
+{
+    if ((v->cr4 & CR4_UMIP) && v->cpl != 0)
+        raise_gp(v, 0);
+}
+
 void sys_require_protected(struct vcpu *v)
 {
     if (vcpu_real_or_v86(v))
@@ -78,6 +84,7 @@ bool sys_lmsw(struct vcpu *v, const struct insn *i)
 /* A register of 32 bits gets all of CR0. */
 bool sys_smsw(struct vcpu *v, const struct insn *i)
 {
+    sys_require_visible(v);
     ops_write(v, i, 0, v->cr0);
     return false;
 }
@@ -135,6 +142,19 @@ bool sys_rdtsc(struct vcpu *v, const struct insn *i)
     return false;
 }
 
+bool sys_rdtscp(struct vcpu *v, const struct insn *i)
+{
+    sys_rdtsc(v, i);
+    v->gpr[R_ECX] = (uint32_t)v->tsc_aux;
+    return false;
+}
+
+bool sys_rdpid(struct vcpu *v, const struct insn *i)
+{
+    ops_set_reg(v, i->opnd[0].reg, 4, (uint32_t)v->tsc_aux);
+    return false;
+}
+
 /* The model has no performance counter (CPUID leaf 0Ah), so no index is valid. */
 bool sys_rdpmc(struct vcpu *v, const struct insn *i)
 {
@@ -148,6 +168,27 @@ bool sys_invlpg(struct vcpu *v, const struct insn *i)
 {
     sys_require_ring0(v);
     mmu_invlpg(v, v->seg[i->mem_seg].base + ops_ea(v, i));
+    return false;
+}
+
+/* PCIDs need CR4.PCIDE, which needs 64-bit mode: all is PCID 0. */
+#define INVPCID_ADDRESS    0u
+#define INVPCID_ALL_GLOBAL 2u
+#define INVPCID_ALL        3u
+
+bool sys_invpcid(struct vcpu *v, const struct insn *i)
+{
+    sys_require_ring0(v);
+    uint32_t type = v->gpr[i->opnd[0].reg], la = ops_mem(v, i, 16, 0);
+    uint64_t pcid = mmu_read64(v, la), address = mmu_read64(v, la + 8);
+    if (type > INVPCID_ALL || pcid >> 12 || (type < INVPCID_ALL_GLOBAL && pcid))
+        raise_gp(v, 0);
+    if (type == INVPCID_ADDRESS)
+        mmu_invlpg(v, (uint32_t)address);
+    else if (type == INVPCID_ALL_GLOBAL)
+        mmu_flush_all(v);
+    else
+        mmu_flush_nonglobal(v);
     return false;
 }
 
@@ -175,6 +216,27 @@ bool sys_hlt(struct vcpu *v, const struct insn *i)
 }
 
 /* --- flags --- */
+
+/* #UD, not #GP, outside CPL 0 (vol. 2, CLAC and STAC). */
+static bool set_ac(struct vcpu *v, uint32_t ac)
+{
+    if (v->cpl != 0)
+        raise_ud(v);
+    v->eflags = (v->eflags & ~EFL_AC) | ac;
+    return false;
+}
+
+bool sys_clac(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    return set_ac(v, 0);
+}
+
+bool sys_stac(struct vcpu *v, const struct insn *i)
+{
+    (void)i;
+    return set_ac(v, EFL_AC);
+}
 
 /* CLI, STI, PUSHF, POPF and IRET of virtual-8086 mode are the monitor's unless IOPL is 3; CR4.VME
  * and CR4.PVI are not offered. */

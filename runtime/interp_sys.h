@@ -26,8 +26,9 @@
     X(MOV_FROM_DR, sys_mov_from_dr) X(MOV_TO_DR, sys_mov_to_dr) X(LMSW, sys_lmsw) \
     X(SMSW, sys_smsw) X(CLTS, sys_clts) X(CLI, sys_cli) X(STI, sys_sti) \
     X(PUSHF, sys_pushf) X(POPF, sys_popf) X(HLT, sys_hlt) X(CPUID, sys_cpuid) \
-    X(RDTSC, sys_rdtsc) X(RDPMC, sys_rdpmc) X(RDMSR, sys_rdmsr) X(WRMSR, sys_wrmsr) \
-    X(INVLPG, sys_invlpg) X(INVD, sys_invd) X(WBINVD, sys_invd) X(RSM, sys_rsm)
+    X(RDTSC, sys_rdtsc) X(RDTSCP, sys_rdtscp) X(RDPID, sys_rdpid) X(RDPMC, sys_rdpmc) \
+    X(RDMSR, sys_rdmsr) X(WRMSR, sys_wrmsr) X(CLAC, sys_clac) X(STAC, sys_stac) \
+    X(INVPCID, sys_invpcid) X(INVLPG, sys_invlpg) X(INVD, sys_invd) X(WBINVD, sys_invd) X(RSM, sys_rsm)
 /* clang-format on */
 
 #define X(op, handler) interp_fn handler;
@@ -36,6 +37,8 @@ INTERP_SYS_OPS(X)
 
 /* #GP(0) unless CPL is 0. */
 void sys_require_ring0(struct vcpu *v);
+/* #GP(0) if CR4.UMIP reserves to CPL 0 what shows tables and the machine's status (vol. 3, 2.5). */
+void sys_require_visible(struct vcpu *v);
 /* #UD in real and virtual-8086 mode. */
 void sys_require_protected(struct vcpu *v);
 /* Address of the next instruction, what calls and interrupts push. */

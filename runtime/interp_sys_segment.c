@@ -106,12 +106,14 @@ bool sys_lidt(struct vcpu *v, const struct insn *i)
 
 bool sys_sgdt(struct vcpu *v, const struct insn *i)
 {
+    sys_require_visible(v);
     store_table(v, i, &v->gdtr);
     return false;
 }
 
 bool sys_sidt(struct vcpu *v, const struct insn *i)
 {
+    sys_require_visible(v);
     store_table(v, i, &v->idtr);
     return false;
 }
@@ -119,6 +121,7 @@ bool sys_sidt(struct vcpu *v, const struct insn *i)
 bool sys_sldt(struct vcpu *v, const struct insn *i)
 {
     sys_require_protected(v);
+    sys_require_visible(v);
     ops_write(v, i, 0, v->seg[SEG_LDTR].sel);
     return false;
 }
@@ -126,6 +129,7 @@ bool sys_sldt(struct vcpu *v, const struct insn *i)
 bool sys_str(struct vcpu *v, const struct insn *i)
 {
     sys_require_protected(v);
+    sys_require_visible(v);
     ops_write(v, i, 0, v->seg[SEG_TR].sel);
     return false;
 }

@@ -25,9 +25,9 @@ interp_fn *interp_handler(enum insn_op op)
 static const bool harmless[OP_COUNT] = {
     [OP_ARPL] = true,     [OP_CLI] = true,         [OP_CPUID] = true,        [OP_LAR] = true,
     [OP_LSL] = true,      [OP_MOV_FROM_CR] = true, [OP_MOV_FROM_SEG] = true, [OP_PUSHF] = true,
-    [OP_PUSH_SEG] = true, [OP_RDTSC] = true,       [OP_SGDT] = true,         [OP_SIDT] = true,
-    [OP_SLDT] = true,     [OP_SMSW] = true,        [OP_STR] = true,          [OP_VERR] = true,
-    [OP_VERW] = true,
+    [OP_PUSH_SEG] = true, [OP_RDPID] = true,       [OP_RDTSCP] = true,       [OP_RDTSC] = true,
+    [OP_SGDT] = true,     [OP_SIDT] = true,        [OP_SLDT] = true,         [OP_SMSW] = true,
+    [OP_STR] = true,      [OP_VERR] = true,        [OP_VERW] = true,
 };
 
 bool interp_changes_mode(enum insn_op op)

@@ -91,6 +91,7 @@ static const struct field fields[] = {
     FIELD("PAT", pat),
     FIELD("TSC offset", tsc_offset),
     FIELD("TSC_ADJUST", tsc_adjust),
+    FIELD("TSC_AUX", tsc_aux),
     FIELD("MTRR_DEF_TYPE", mtrr_def),
     FIELD("fixed MTRRs", mtrr_fixed),
     FIELD("variable MTRRs", mtrr_var),

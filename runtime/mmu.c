@@ -15,9 +15,9 @@
 #define PAGE_MASK     0xfffu
 #define PAGE_LEFT(la) (0x1000u - ((la)&PAGE_MASK))
 
-static struct tlb_entry *tlb_slot(struct vcpu *v, uint32_t la, bool user)
+static struct tlb_entry *tlb_slot(struct vcpu *v, uint32_t la, enum walk_as as)
 {
-    return &v->tlb[user][la >> 12 & (TLB_SIZE - 1)];
+    return &v->tlb[as][la >> 12 & (TLB_SIZE - 1)];
 }
 
 static void tlb_clear(struct vcpu *v, struct tlb_entry *e)
@@ -39,7 +39,7 @@ static void tlb_flush(struct vcpu *v)
         for (unsigned i = 0; i < v->tlb_fills; i++)
             tlb_clear(v, tlb_numbered(v, v->tlb_filled[i]));
     else
-        for (unsigned i = 0; i < 2 * TLB_SIZE; i++)
+        for (unsigned i = 0; i < TLB_COUNT * TLB_SIZE; i++)
             tlb_clear(v, tlb_numbered(v, i));
     v->tlb_fills = 0;
     memset(v->tlb_large, 0, sizeof(v->tlb_large));
@@ -51,16 +51,19 @@ void mmu_reset(struct vcpu *v)
     tlb_flush(v);
 }
 
-/* Enters what a committed walk has shown. Nothing for MMIO. */
-static void tlb_fill(struct vcpu *v, uint32_t la, bool user, enum access access,
+/* Enters what a committed walk has shown. Nothing for MMIO, and nothing that SMAP lets the
+ * supervisor execute only. */
+static void tlb_fill(struct vcpu *v, uint32_t la, enum walk_as as, enum access access,
                      const struct walk *w)
 {
+    if (as == AS_SUPERVISOR && w->user && (v->cr4 & CR4_SMAP))
+        return;
     struct phys *p = v->machine->phys;
     uint32_t page = la & ~PAGE_MASK, gfn = (uint32_t)(w->gpa >> 12);
     enum phys_kind kind = phys_kind(p, gfn);
     if (kind == PHYS_MMIO)
         return;
-    struct tlb_entry *e = tlb_slot(v, la, user);
+    struct tlb_entry *e = tlb_slot(v, la, as);
     if (e->gfn != gfn ||
         (e->tag[ACC_READ] != page && e->tag[ACC_WRITE] != page && e->tag[ACC_EXEC] != page))
         tlb_clear(v, e);
@@ -83,78 +86,78 @@ static void tlb_fill(struct vcpu *v, uint32_t la, bool user, enum access access,
         e->tag[ACC_WRITE] = page;
         e->probe[ACC_WRITE] = -(page >> 12);
     } else if (phys_watchers(p, gfn) == PHYS_WATCH_BT) {
-        v->tlb_mixed[user][e - v->tlb[user]] = -(page >> 12);
+        v->tlb_mixed[as][e - v->tlb[as]] = -(page >> 12);
     }
 }
 
 /* Guest-physical address for an access, raising #PF. */
-static uint64_t translate(struct vcpu *v, uint32_t la, bool user, enum access access)
+static uint64_t translate(struct vcpu *v, uint32_t la, enum walk_as as, enum access access)
 {
-    struct walk w = mmu_walk(v, la, access, user, true);
+    struct walk w = mmu_walk(v, la, access, as, true);
     if (!w.ok)
         raise_pf(v, la, w.error);
-    tlb_fill(v, la, user, access, &w);
+    tlb_fill(v, la, as, access, &w);
     return w.gpa;
 }
 
-static inline uint8_t *tlb_hit(struct vcpu *v, uint32_t la, unsigned n, bool user,
+static inline uint8_t *tlb_hit(struct vcpu *v, uint32_t la, unsigned n, enum walk_as as,
                                enum access access)
 {
-    struct tlb_entry *e = tlb_slot(v, la, user);
+    struct tlb_entry *e = tlb_slot(v, la, as);
     if (e->tag[access] != (la & ~PAGE_MASK) || n > PAGE_LEFT(la))
         return NULL;
     return e->host + (la & PAGE_MASK);
 }
 
-static uint64_t read_slow(struct vcpu *v, uint32_t la, unsigned n, bool user)
+static uint64_t read_slow(struct vcpu *v, uint32_t la, unsigned n, enum walk_as as)
 {
     if (n <= PAGE_LEFT(la))
-        return phys_read(v->machine->phys, translate(v, la, user, ACC_READ), n);
+        return phys_read(v->machine->phys, translate(v, la, as, ACC_READ), n);
     uint64_t value = 0;
     for (unsigned i = 0; i < n; i++) {
-        uint64_t gpa = translate(v, la + i, user, ACC_READ);
+        uint64_t gpa = translate(v, la + i, as, ACC_READ);
         value |= phys_read(v->machine->phys, gpa, 1) << (8 * i);
     }
     return value;
 }
 
-static void write_slow(struct vcpu *v, uint32_t la, uint64_t value, unsigned n, bool user)
+static void write_slow(struct vcpu *v, uint32_t la, uint64_t value, unsigned n, enum walk_as as)
 {
     if (n <= PAGE_LEFT(la)) {
-        phys_write(v->machine->phys, translate(v, la, user, ACC_WRITE), value, n);
+        phys_write(v->machine->phys, translate(v, la, as, ACC_WRITE), value, n);
         return;
     }
     unsigned left = PAGE_LEFT(la);
-    uint64_t first = translate(v, la, user, ACC_WRITE);
-    uint64_t second = translate(v, la + left, user, ACC_WRITE);
+    uint64_t first = translate(v, la, as, ACC_WRITE);
+    uint64_t second = translate(v, la + left, as, ACC_WRITE);
     for (unsigned i = 0; i < n; i++) {
         uint64_t gpa = i < left ? first + i : second + (i - left);
         phys_write(v->machine->phys, gpa, value >> (8 * i) & 0xff, 1);
     }
 }
 
-static bool is_user(const struct vcpu *v)
+static enum walk_as as_now(const struct vcpu *v)
 {
-    return v->cpl == 3;
+    return mmu_as(v, v->eflags);
 }
 
 #define ACCESSORS(bits)                                                                            \
     uint##bits##_t mmu_read##bits(struct vcpu *v, uint32_t la)                                     \
     {                                                                                              \
         uint##bits##_t value;                                                                      \
-        const uint8_t *host = tlb_hit(v, la, bits / 8, is_user(v), ACC_READ);                      \
+        const uint8_t *host = tlb_hit(v, la, bits / 8, as_now(v), ACC_READ);                       \
         if (!host)                                                                                 \
-            return (uint##bits##_t)read_slow(v, la, bits / 8, is_user(v));                         \
+            return (uint##bits##_t)read_slow(v, la, bits / 8, as_now(v));                          \
         memcpy(&value, host, sizeof(value));                                                       \
         return value;                                                                              \
     }                                                                                              \
     void mmu_write##bits(struct vcpu *v, uint32_t la, uint##bits##_t value)                        \
     {                                                                                              \
-        uint8_t *host = tlb_hit(v, la, bits / 8, is_user(v), ACC_WRITE);                           \
+        uint8_t *host = tlb_hit(v, la, bits / 8, as_now(v), ACC_WRITE);                            \
         if (host)                                                                                  \
             memcpy(host, &value, sizeof(value));                                                   \
         else                                                                                       \
-            write_slow(v, la, value, bits / 8, is_user(v));                                        \
+            write_slow(v, la, value, bits / 8, as_now(v));                                         \
     }
 ACCESSORS(8)
 ACCESSORS(16)
@@ -164,9 +167,9 @@ ACCESSORS(64)
 
 uint64_t mmu_sys_read(struct vcpu *v, uint32_t la, unsigned n)
 {
-    const uint8_t *host = tlb_hit(v, la, n, false, ACC_READ);
+    const uint8_t *host = tlb_hit(v, la, n, AS_SUPERVISOR, ACC_READ);
     if (!host)
-        return read_slow(v, la, n, false);
+        return read_slow(v, la, n, AS_SUPERVISOR);
     uint64_t value = 0;
     memcpy(&value, host, n);
     return value;
@@ -174,25 +177,25 @@ uint64_t mmu_sys_read(struct vcpu *v, uint32_t la, unsigned n)
 
 void mmu_sys_write(struct vcpu *v, uint32_t la, uint64_t value, unsigned n)
 {
-    uint8_t *host = tlb_hit(v, la, n, false, ACC_WRITE);
+    uint8_t *host = tlb_hit(v, la, n, AS_SUPERVISOR, ACC_WRITE);
     if (host)
         memcpy(host, &value, n);
     else
-        write_slow(v, la, value, n, false);
+        write_slow(v, la, value, n, AS_SUPERVISOR);
 }
 
-void mmu_sys_probe(struct vcpu *v, uint32_t la, size_t n, enum access access, bool user)
+void mmu_sys_probe(struct vcpu *v, uint32_t la, size_t n, enum access access, enum walk_as as)
 {
     for (size_t done = 0; done < n;) {
         uint32_t at = la + (uint32_t)done;
-        translate(v, at, user, access);
+        translate(v, at, as, access);
         done += PAGE_LEFT(at);
     }
 }
 
 void mmu_probe(struct vcpu *v, uint32_t la, size_t n, enum access access)
 {
-    mmu_sys_probe(v, la, n, access, is_user(v));
+    mmu_sys_probe(v, la, n, access, as_now(v));
 }
 
 /* One page's part of a long transfer: through the host pointer, or byte by byte. */
@@ -235,12 +238,12 @@ void mmu_write(struct vcpu *v, uint32_t la, const void *buf, size_t n)
 
 uint64_t mmu_fetch(struct vcpu *v, uint32_t la, const uint8_t **host)
 {
-    struct tlb_entry *e = tlb_slot(v, la, is_user(v));
+    struct tlb_entry *e = tlb_slot(v, la, as_now(v));
     if (e->tag[ACC_EXEC] == (la & ~PAGE_MASK)) {
         *host = e->host + (la & PAGE_MASK);
         return (uint64_t)e->gfn << 12 | (la & PAGE_MASK);
     }
-    uint64_t gpa = translate(v, la, is_user(v), ACC_EXEC);
+    uint64_t gpa = translate(v, la, as_now(v), ACC_EXEC);
     const uint8_t *page = phys_hva(v->machine->phys, (uint32_t)(gpa >> 12));
     *host = page ? page + (la & PAGE_MASK) : NULL;
     return gpa;
@@ -250,14 +253,14 @@ void *mmu_direct(struct vcpu *v, uint32_t la, size_t n, enum access access)
 {
     if (n > PAGE_LEFT(la))
         return NULL;
-    uint8_t *host = tlb_hit(v, la, (unsigned)n, is_user(v), access);
+    uint8_t *host = tlb_hit(v, la, (unsigned)n, as_now(v), access);
     if (host)
         return host;
-    struct walk w = mmu_walk(v, la, access, is_user(v), true);
+    struct walk w = mmu_walk(v, la, access, as_now(v), true);
     if (!w.ok)
         return NULL;
-    tlb_fill(v, la, is_user(v), access, &w);
-    return tlb_hit(v, la, (unsigned)n, is_user(v), access);
+    tlb_fill(v, la, as_now(v), access, &w);
+    return tlb_hit(v, la, (unsigned)n, as_now(v), access);
 }
 
 static void tell(struct vcpu *v, enum tlb_event event, uint32_t arg)
@@ -285,18 +288,19 @@ void mmu_invlpg(struct vcpu *v, uint32_t la)
     v->machine->stats.invlpgs++;
     if (v->tlb_large[la >> 27] >> (la >> 22 & 31) & 1)
         tlb_flush(v);
-    tlb_clear(v, tlb_slot(v, la, false));
-    tlb_clear(v, tlb_slot(v, la, true));
+    for (unsigned as = 0; as < TLB_COUNT; as++)
+        tlb_clear(v, tlb_slot(v, la, (enum walk_as)as));
     tell(v, TLB_INVLPG, la);
 }
 
 void mmu_protect_frame(struct vcpu *v, uint32_t gfn)
 {
-    for (unsigned user = 0; user < 2; user++)
-        for (unsigned i = 0; i < TLB_SIZE; i++)
-            if (v->tlb[user][i].gfn == gfn) {
-                v->tlb[user][i].tag[ACC_WRITE] = TLB_INVALID;
-                v->tlb[user][i].probe[ACC_WRITE] = TLB_PROBE_INVALID;
-            }
+    for (unsigned i = 0; i < TLB_COUNT * TLB_SIZE; i++) {
+        struct tlb_entry *e = tlb_numbered(v, i);
+        if (e->gfn == gfn) {
+            e->tag[ACC_WRITE] = TLB_INVALID;
+            e->probe[ACC_WRITE] = TLB_PROBE_INVALID;
+        }
+    }
     tell(v, TLB_PROTECT, gfn);
 }

@@ -25,9 +25,22 @@ struct walk {
     uint32_t page_size; /* bytes covered by the leaf: 4 KiB, 2 MiB or 4 MiB */
 };
 
-/* Walks for an access at privilege `user`. With `commit`, sets A (and D for a write) as the
+/* On whose behalf memory is accessed (vol. 3, 4.6.1): AS_OPEN is the supervisor where SMAP does not
+ * stop it, since EFLAGS.AC is set; AS_SUPERVISOR is so in force wherever CR4.SMAP is. Whether it is
+ * the user alone converts. */
+enum walk_as { AS_SUPERVISOR = false, AS_USER = true, AS_OPEN };
+
+/* Walks for an access on behalf of `as`. With `commit`, sets A (and D for a write) as the
  * processor does; without, changes nothing. Never raises. */
-struct walk mmu_walk(struct vcpu *v, uint32_t la, enum access access, bool user, bool commit);
+struct walk mmu_walk(struct vcpu *v, uint32_t la, enum access access, enum walk_as as, bool commit);
+
+/* Whom explicit accesses are on behalf of, at this privilege and with these flags. */
+static inline enum walk_as mmu_as(const struct vcpu *v, uint32_t eflags)
+{
+    if (v->cpl == 3)
+        return AS_USER;
+    return (v->cr4 & CR4_SMAP) && (eflags & EFL_AC) ? AS_OPEN : AS_SUPERVISOR;
+}
 
 /* Linear accesses at the current privilege (CPL 3 is user). */
 uint8_t mmu_read8(struct vcpu *v, uint32_t la);
@@ -44,11 +57,11 @@ void mmu_write(struct vcpu *v, uint32_t la, const void *buf, size_t n);
 /* Raise now what a read-modify-write of n bytes would raise; nothing is changed but A and D. */
 void mmu_probe(struct vcpu *v, uint32_t la, size_t n, enum access access);
 
-/* The same with supervisor privilege whatever CPL is: descriptor tables, TSS, stack of the inner
- * ring (vol. 3, 4.6.1, implicit supervisor-mode accesses). n is 1, 2, 4 or 8. */
+/* The same with supervisor privilege whatever CPL and EFLAGS.AC are: descriptor tables, TSS, stack
+ * of the inner ring (vol. 3, 4.6.1, implicit supervisor-mode accesses). n is 1, 2, 4 or 8. */
 uint64_t mmu_sys_read(struct vcpu *v, uint32_t la, unsigned n);
 void mmu_sys_write(struct vcpu *v, uint32_t la, uint64_t value, unsigned n);
-void mmu_sys_probe(struct vcpu *v, uint32_t la, size_t n, enum access access, bool user);
+void mmu_sys_probe(struct vcpu *v, uint32_t la, size_t n, enum access access, enum walk_as as);
 
 /* Instruction fetch: gpa of the byte at `la`, raising #PF if it can't be fetched. *host points at
  * the byte in the monitor's mapping, NULL when it is not RAM or ROM. */

@@ -129,10 +129,18 @@ static int path_find_pae(struct vcpu *v, uint32_t la, struct path *out)
     return 0;
 }
 
-/* Access rights of a complete path (vol. 3, 4.6.1), without SMEP and SMAP. */
-static bool path_allows(const struct vcpu *v, const struct path *p, enum access access, bool user)
+/* SMEP and SMAP keep the supervisor out of the user's pages. */
+static bool supervisor_kept_out(const struct vcpu *v, enum access access, enum walk_as as)
 {
-    if (user && !(p->perm & PTE_U))
+    return access == ACC_EXEC ? v->cr4 & CR4_SMEP : as != AS_OPEN && (v->cr4 & CR4_SMAP);
+}
+
+/* Access rights of a complete path (vol. 3, 4.6.1). */
+static bool path_allows(const struct vcpu *v, const struct path *p, enum access access,
+                        enum walk_as as)
+{
+    bool user = as == AS_USER;
+    if (user ? !(p->perm & PTE_U) : (p->perm & PTE_U) && supervisor_kept_out(v, access, as))
         return false;
     if (access == ACC_EXEC)
         return !p->nx;
@@ -146,7 +154,8 @@ static uint32_t access_error(const struct vcpu *v, enum access access, bool user
     uint32_t error = user ? PF_U : 0;
     if (access == ACC_WRITE)
         error |= PF_W;
-    if (access == ACC_EXEC && (v->efer & EFER_NXE) && (v->cr4 & CR4_PAE))
+    bool tells_fetch = (v->cr4 & CR4_SMEP) || ((v->efer & EFER_NXE) && (v->cr4 & CR4_PAE));
+    if (access == ACC_EXEC && tells_fetch)
         error |= PF_I;
     return error;
 }
@@ -180,18 +189,18 @@ static struct walk walk_identity(uint32_t la)
                          .page_size = LARGE_4M};
 }
 
-struct walk mmu_walk(struct vcpu *v, uint32_t la, enum access access, bool user, bool commit)
+struct walk mmu_walk(struct vcpu *v, uint32_t la, enum access access, enum walk_as as, bool commit)
 {
     if (!(v->cr0 & CR0_PG))
         return walk_gate(v, walk_identity(la));
     struct path path = {0};
     int missing = v->cr4 & CR4_PAE ? path_find_pae(v, la, &path) : path_find_32(v, la, &path);
-    struct walk w = {.error = access_error(v, access, user)};
+    struct walk w = {.error = access_error(v, access, as == AS_USER)};
     if (missing) {
         w.error |= missing == WALK_ABSENT ? 0 : (uint32_t)missing;
         return w;
     }
-    if (!path_allows(v, &path, access, user)) {
+    if (!path_allows(v, &path, access, as)) {
         w.error |= PF_P;
         return w;
     }
@@ -199,7 +208,7 @@ struct walk mmu_walk(struct vcpu *v, uint32_t la, enum access access, bool user,
         path_commit(v, &path, access);
     w.ok = true;
     w.gpa = path.base + (la & (path.size - 1));
-    w.writable = path_allows(v, &path, ACC_WRITE, user);
+    w.writable = path_allows(v, &path, ACC_WRITE, as);
     w.user = path.perm & PTE_U;
     w.dirty = path.leaf & PTE_D;
     w.accessed = path.leaf & path.pde.value & PTE_A;

@@ -77,7 +77,7 @@ void msr_reset(struct vcpu *v)
     v->apic_base = LAPIC_DEFAULT_BASE | LAPIC_BASE_ENABLE | LAPIC_BASE_BSP;
     v->pat = 0x0007040600070406ull;
     v->tsc_offset = 0 - host_tsc();
-    v->tsc_adjust = 0;
+    v->tsc_adjust = v->tsc_aux = 0;
     v->mcg_status = 0;
     v->mtrr_def = 0;
     memset(v->mtrr_fixed, 0, sizeof(v->mtrr_fixed));
@@ -168,6 +168,8 @@ static uint64_t *plain_register(struct vcpu *v, uint32_t index)
         return cpu_has_name(m, "pat") ? &v->pat : NULL;
     case MSR_EFER:
         return cpu_model_nx(m) ? &v->efer : NULL;
+    case MSR_TSC_AUX:
+        return cpu_has(m, FEAT_RDTSCP) || cpu_has(m, FEAT_RDPID) ? &v->tsc_aux : NULL;
     case MSR_TSC_ADJUST:
         return cpu_has_name(m, "tsc_adjust") ? &v->tsc_adjust : NULL;
     case MSR_APIC_BASE:
@@ -245,6 +247,10 @@ static void plain_write(struct vcpu *v, uint32_t index, uint64_t *reg, uint64_t 
         break;
     case MSR_APIC_BASE:
         apic_base_write(v, value);
+        break;
+    case MSR_TSC_AUX:
+        if (value >> 32)
+            raise_gp(v, 0);
         break;
     case MSR_MCG_STATUS: /* software may only clear it (SDM vol. 3, 15.3.1.2) */
         if (value)

@@ -114,7 +114,7 @@ static void cr4_write(struct vcpu *v, uint32_t value)
     if (pae_paging(v->cr0, value) && (changed & (CR4_PAE | CR4_PGE | CR4_PSE)))
         load_pdptes(v, v->cr3);
     v->cr4 = value;
-    if (changed & (CR4_PAE | CR4_PGE | CR4_PSE))
+    if (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP))
         mmu_flush_all(v);
 }
 

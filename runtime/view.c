@@ -21,8 +21,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define VIEW_COUNT 1024u
-#define CR3_HASH   16384u
+/* Two are the supervisor's, the others address spaces of users. */
+enum { VIEW_SUPERVISOR, VIEW_OPEN, VIEW_FIRST_USER, VIEW_COUNT = 1024 };
+#define CR3_HASH 16384u
 /* CR3 loads for which a view stays although others could use it: what is loaded less often than
  * that belongs to a process that has ended, or is as good as new. */
 #define VIEW_KEEP   768u
@@ -38,7 +39,7 @@
 struct views {
     struct vcpu *v;
     struct phys *phys;
-    struct view view[VIEW_COUNT]; /* 0: supervisor */
+    struct view view[VIEW_COUNT];
     struct view *current_user;
     unsigned top; /* views from here on were never used */
     uint16_t by_cr3[CR3_HASH];
@@ -90,7 +91,8 @@ static uint32_t host_budget(void)
 /* What every mapping depends on: the paging mode, and what stands behind the frames. */
 static uint64_t control_signature(const struct vcpu *v)
 {
-    return (v->cr0 & (CR0_PG | CR0_WP)) | (uint64_t)(v->cr4 & (CR4_PAE | CR4_PSE | CR4_PGE)) << 32 |
+    const uint32_t cr4 = CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP;
+    return (v->cr0 & (CR0_PG | CR0_WP)) | (uint64_t)(v->cr4 & cr4) << 32 |
            (v->efer & EFER_NXE) << 44 | (phys_generation(v->machine->phys) & 0xffff);
 }
 
@@ -108,7 +110,7 @@ static bool create_windows(struct views *w)
     for (unsigned i = 0; i < VIEW_COUNT; i++) {
         w->view[i].base = w->base + i * VIEW_STRIDE;
         w->view[i].number = (uint16_t)i;
-        w->view[i].user = i > 0;
+        w->view[i].as = i == VIEW_SUPERVISOR ? AS_SUPERVISOR : i == VIEW_OPEN ? AS_OPEN : AS_USER;
         w->view[i].slots = w->slots + (size_t)i * SLOT_COUNT;
         w->view[i].totals = &w->totals;
     }
@@ -154,10 +156,10 @@ struct views *views_create(struct vcpu *v, int *error)
     w->budget = v->machine->config.view_budget;
     if (!w->budget)
         w->budget = host_budget();
-    view_use(w, &w->view[0]);
-    view_use(w, &w->view[1]);
-    w->top = 2;
-    w->current_user = &w->view[1];
+    view_use(w, &w->view[VIEW_SUPERVISOR]);
+    view_use(w, &w->view[VIEW_FIRST_USER]);
+    w->top = VIEW_FIRST_USER + 1;
+    w->current_user = &w->view[VIEW_FIRST_USER];
     w->signature = control_signature(v);
     *error = 0;
     return w;
@@ -178,9 +180,24 @@ void views_destroy(struct views *w)
     free(w);
 }
 
-uint64_t views_current(struct views *w, bool user)
+static struct view *view_of(struct views *w, enum walk_as as)
 {
-    return user ? w->current_user->base : w->view[0].base;
+    return as == AS_USER ? w->current_user : &w->view[as == AS_OPEN ? VIEW_OPEN : VIEW_SUPERVISOR];
+}
+
+uint64_t views_current(struct views *w, enum walk_as as)
+{
+    return view_of(w, as)->base;
+}
+
+bool views_hold(const struct views *w, uint64_t hva)
+{
+    return hva - (uint64_t)w->reservation < w->reserved;
+}
+
+static bool is_current(const struct views *w, const struct view *view)
+{
+    return view->as != AS_USER || view == w->current_user;
 }
 
 static struct stats *stats_of(struct views *w)
@@ -307,6 +324,14 @@ static void sync_view(struct views *w, struct view *view, bool globals_too)
         }
 }
 
+/* What the guest may reach without another CR3 load. */
+static void sync_current(struct views *w, bool globals_too)
+{
+    sync_view(w, &w->view[VIEW_SUPERVISOR], globals_too);
+    sync_view(w, &w->view[VIEW_OPEN], globals_too);
+    sync_view(w, w->current_user, true);
+}
+
 static void reset_all(struct views *w)
 {
     for (unsigned i = 0; i < w->top; i++)
@@ -316,8 +341,8 @@ static void reset_all(struct views *w)
 
 static struct view *least_recently_used(struct views *w)
 {
-    struct view *oldest = &w->view[1];
-    for (unsigned i = 2; i < w->top; i++)
+    struct view *oldest = &w->view[VIEW_FIRST_USER];
+    for (unsigned i = VIEW_FIRST_USER + 1; i < w->top; i++)
         if (w->view[i].last_use < oldest->last_use)
             oldest = &w->view[i];
     return oldest;
@@ -342,7 +367,7 @@ static struct view *user_view(struct views *w)
     uint16_t *hint = &w->by_cr3[(cr3 >> 12 ^ cr3 >> 5) % CR3_HASH];
     if (*hint && w->view[*hint].used && w->view[*hint].cr3 == cr3)
         return &w->view[*hint];
-    for (unsigned i = 1; i < w->top; i++)
+    for (unsigned i = VIEW_FIRST_USER; i < w->top; i++)
         if (w->view[i].used && w->view[i].cr3 == cr3) {
             *hint = (uint16_t)i;
             return &w->view[i];
@@ -360,8 +385,7 @@ void views_cr3_loaded(struct views *w)
 {
     w->current_user = user_view(w);
     w->current_user->last_use = ++w->clock;
-    sync_view(w, &w->view[0], false);
-    sync_view(w, w->current_user, true);
+    sync_current(w, false);
 }
 
 void views_flush_all(struct views *w)
@@ -372,8 +396,7 @@ void views_flush_all(struct views *w)
         w->signature = signature;
     }
     w->current_user = user_view(w);
-    sync_view(w, &w->view[0], true);
-    sync_view(w, w->current_user, true);
+    sync_current(w, true);
 }
 
 static void invlpg_in(struct views *w, struct view *view, uint32_t la)
@@ -393,11 +416,11 @@ static void invlpg_in(struct views *w, struct view *view, uint32_t la)
 void views_invlpg(struct views *w, uint32_t la)
 {
     uint32_t sibling = la ^ 1u << SLOT_SHIFT; /* the other half of a 4 MiB page */
-    invlpg_in(w, &w->view[0], la);
-    invlpg_in(w, w->current_user, la);
-    if (!(w->v->cr4 & CR4_PAE)) {
-        invlpg_in(w, &w->view[0], sibling);
-        invlpg_in(w, w->current_user, sibling);
+    struct view *current[] = {&w->view[VIEW_SUPERVISOR], &w->view[VIEW_OPEN], w->current_user};
+    for (unsigned i = 0; i < sizeof current / sizeof current[0]; i++) {
+        invlpg_in(w, current[i], la);
+        if (!(w->v->cr4 & CR4_PAE))
+            invlpg_in(w, current[i], sibling);
     }
 }
 
@@ -408,15 +431,18 @@ void views_invlpg(struct views *w, uint32_t la)
 static struct view *next_victim(struct views *w, struct view *filling)
 {
     struct view *oldest = NULL;
-    for (unsigned i = 1; i < w->top; i++) {
+    for (unsigned i = VIEW_FIRST_USER; i < w->top; i++) {
         struct view *view = &w->view[i];
         if (view->used && view != w->current_user && (!oldest || view->last_use < oldest->last_use))
             oldest = view;
     }
     if (oldest)
         return oldest;
-    oldest = filling == &w->view[0] ? w->current_user : &w->view[0];
-    return view_is_empty(oldest) ? filling : oldest;
+    struct view *current[] = {&w->view[VIEW_OPEN], &w->view[VIEW_SUPERVISOR], w->current_user};
+    for (unsigned i = 0; i < sizeof current / sizeof current[0]; i++)
+        if (current[i] != filling && !view_is_empty(current[i]))
+            return current[i];
+    return filling;
 }
 
 static bool within_budgets(const struct views *w, uint32_t host, size_t tables)
@@ -429,7 +455,7 @@ static void keep_budgets(struct views *w, struct view *filling, uint32_t host, s
 {
     while (!within_budgets(w, host, tables)) {
         struct view *view = next_victim(w, filling);
-        bool in_use = view == &w->view[0] || view == w->current_user;
+        bool in_use = view && is_current(w, view);
         if (!view || (in_use && view_is_empty(view)))
             return;
         if (in_use)
@@ -638,6 +664,7 @@ static bool fill(struct views *w, struct view *view, uint32_t la, const struct w
     if (!frame_mappable(w, (uint32_t)(walk->gpa >> 12), walk->writable && walk->dirty, &writable) ||
         (write && !writable))
         return false;
+    view_use(w, view);
     keep_budgets(w, view, fill_reach(w), TABLES_STEP);
     if (!slot_prepare(w, view, slot, walk))
         return false;
@@ -657,9 +684,10 @@ static bool fill(struct views *w, struct view *view, uint32_t la, const struct w
 
 void views_note_code(struct views *w, uint32_t la, bool user)
 {
-    struct view *view = user ? w->current_user : &w->view[0];
+    enum walk_as as = user ? AS_USER : AS_SUPERVISOR;
+    struct view *view = view_of(w, as);
     unsigned slot = la >> SLOT_SHIFT, n = la >> 12 & (SLOT_PAGES - 1);
-    struct walk walk = mmu_walk(w->v, la, ACC_EXEC, user, false);
+    struct walk walk = mmu_walk(w->v, la, ACC_EXEC, as, false);
     keep_budgets(w, view, 0, TABLES_STEP);
     if (!walk.ok || !slot_prepare(w, view, slot, &walk)) {
         view->code_moved = true;
@@ -675,7 +703,7 @@ void views_note_code(struct views *w, uint32_t la, bool user)
 
 bool views_code_moved(struct views *w, bool user, uint64_t generation)
 {
-    struct view *view = user ? w->current_user : &w->view[0];
+    struct view *view = view_of(w, user ? AS_USER : AS_SUPERVISOR);
     bool moved = view->code_moved || view->generation != generation;
     view->code_moved = false;
     view->generation = generation;
@@ -687,15 +715,15 @@ enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write,
 {
     uint64_t offset = hva - w->base;
     struct stats *stats = stats_of(w);
-    if (hva - (uint64_t)w->reservation >= w->reserved)
+    if (!views_hold(w, hva))
         return VIEW_NOT_MINE;
     struct view *view = &w->view[offset / VIEW_STRIDE % VIEW_COUNT];
-    if (offset % VIEW_STRIDE >= VIEW_SIZE || (view != &w->view[0] && view != w->current_user)) {
+    if (offset % VIEW_STRIDE >= VIEW_SIZE || !is_current(w, view)) {
         stats->fault_segment++;
         return VIEW_EMULATE;
     }
     uint32_t la = (uint32_t)offset;
-    struct walk walk = mmu_walk(w->v, la, write ? ACC_WRITE : ACC_READ, view->user, true);
+    struct walk walk = mmu_walk(w->v, la, write ? ACC_WRITE : ACC_READ, view->as, true);
     if (!walk.ok) {
         stats->fault_guest++;
         *fault = (struct view_guest_fault){la, walk.error};
@@ -710,10 +738,10 @@ enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write,
     return VIEW_EMULATE;
 }
 
-void views_prefill(struct views *w, uint32_t la, bool user)
+void views_prefill(struct views *w, uint32_t la, enum walk_as as)
 {
-    struct view *view = user ? w->current_user : &w->view[0];
-    struct walk walk = mmu_walk(w->v, la, ACC_READ, user, false);
+    struct view *view = view_of(w, as);
+    struct walk walk = mmu_walk(w->v, la, ACC_READ, as, false);
     if (!walk.ok || !walk.accessed)
         return;
     unsigned slot = la >> SLOT_SHIFT, n = la >> 12 & (SLOT_PAGES - 1);

@@ -3,12 +3,13 @@
  *
  * A view is a 4 GiB-aligned, 4 GiB window followed by guard space, in which each guest page that
  * translated code may touch is a mapping of the guest's memfd. There is one supervisor view, shared
- * by all address spaces, and a user view for each recently used address space. docs/memory.md tells
- * how they are filled and kept coherent. */
+ * by all address spaces, one more for what the supervisor does with EFLAGS.AC set where CR4.SMAP
+ * is, and a user view for each recently used address space. docs/memory.md tells how they are
+ * filled and kept coherent. */
 #ifndef RINGDOWN_RUNTIME_VIEW_H
 #define RINGDOWN_RUNTIME_VIEW_H
 
-#include "ringdown/cpu.h"
+#include "runtime/mmu.h"
 
 #include <stddef.h>
 
@@ -22,8 +23,11 @@ struct views;
 struct views *views_create(struct vcpu *v, int *error);
 void views_destroy(struct views *w);
 
-/* Base of the view for the current privilege and address space. */
-uint64_t views_current(struct views *w, bool user);
+/* Base of the view for accesses on behalf of `as` in the current address space. */
+uint64_t views_current(struct views *w, enum walk_as as);
+
+/* Whether a host address is in any view. */
+bool views_hold(const struct views *w, uint64_t hva);
 
 /* What to do about a host fault at `hva`. */
 enum view_fault {
@@ -40,7 +44,7 @@ enum view_fault views_handle_fault(struct views *w, uint64_t hva, bool write,
 
 /* Maps the page of `la` if the guest's tables allow it, before it is touched (after a guest page
  * fault has been served). Never faults, sets A as a speculative access may. */
-void views_prefill(struct views *w, uint32_t la, bool user);
+void views_prefill(struct views *w, uint32_t la, enum walk_as as);
 
 /* Code pages. The owner notes each page that it executes from; from then on views_code_moved()
  * tells whether any noted page's mapping may have changed in the supervisor or the current user

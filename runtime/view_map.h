@@ -4,6 +4,7 @@
 #ifndef RINGDOWN_RUNTIME_VIEW_MAP_H
 #define RINGDOWN_RUNTIME_VIEW_MAP_H
 
+#include "runtime/mmu.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,7 +42,8 @@ struct view_totals {
 struct view {
     uint64_t base;
     uint16_t number;
-    bool user, used;
+    enum walk_as as; /* whose accesses go through it */
+    bool used;
     uint32_t cr3;
     uint64_t last_use;
     bool code_moved;     /* the mapping of a noted code page may have changed */

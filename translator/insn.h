@@ -21,6 +21,7 @@
     X(CLD) X(CLFLUSH) X(CLI) X(CLTS) X(CMC) X(CMOVCC) X(CMP) X(CMPS) X(CMPXCHG) X(CMPXCHG8B)       \
     X(CPUID) X(CRC32) X(CWD) X(DAA) X(DAS) X(DEC) X(DIV) X(ENTER) X(HLT) X(IDIV) X(IMUL1)          \
     X(IMUL2) X(IMUL3) X(IN) X(INC) X(INS) X(INT) X(INT1) X(INT3) X(INTO) X(INVD) X(INVLPG)         \
+    X(INVPCID) X(CLAC) X(STAC) X(RDPID) X(RDTSCP)                                                  \
     X(IRET) X(JCC) X(JCXZ) X(JMP) X(JMP_IND) X(JMP_FAR) X(JMP_FAR_IND) X(LAHF) X(LAR) X(LDS)       \
     X(LEA) X(LEAVE) X(LES) X(LFS) X(LGDT) X(LGS) X(LIDT) X(LLDT) X(LMSW) X(LODS) X(LOOP)           \
     X(LOOPE) X(LOOPNE) X(LSL) X(LSS) X(LTR) X(MOV) X(MOVBE) X(MOVS) X(MOVSX) X(MOVZX)              \

@@ -276,6 +276,7 @@ lower_fn *const lower_ops[OP_COUNT] = {
     [OP_XLAT] = lower_xlat,
     [OP_MOV_FROM_SEG] = lower_mov_from_seg,
     [OP_RDTSC] = lower_rdtsc,
+    [OP_RDTSCP] = lower_rdtsc,
     [OP_PUSH] = lower_push,
     [OP_POP] = lower_pop,
     [OP_PUSH_SEG] = lower_push_seg,

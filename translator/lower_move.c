@@ -195,16 +195,16 @@ bool lower_mov_from_seg(struct lowering *l, const struct insn *i)
     return true;
 }
 
-/* The guest's time-stamp counter is the host's plus an offset. The halves are joined and split in
- * memory, since shifts would change the flags. */
+/* RDTSC and RDTSCP. The guest's time-stamp counter is the host's plus an offset. The halves are
+ * joined and split in memory, since shifts would change the flags. */
 bool lower_rdtsc(struct lowering *l, const struct insn *i)
 {
-    (void)i;
+    static const uint8_t rdtsc[] = {0x0f, 0x31}, rdtscp[] = {0x0f, 0x01, 0xf9};
+    bool ordered = i->op == OP_RDTSCP;
     if (l->mode->tsc_traps)
         return false;
     size_t low = SLOT(hot.scratch), high = low + 4;
-    emit_u8(&l->e, 0x0f);
-    emit_u8(&l->e, 0x31);
+    emit_bytes(&l->e, ordered ? rdtscp : rdtsc, ordered ? sizeof rdtscp : sizeof rdtsc);
     emit_store_slot(&l->e, low, H_RAX);
     emit_store_slot(&l->e, high, H_RDX);
     emit_load_slot64(&l->e, H_R8, low);
@@ -214,5 +214,7 @@ bool lower_rdtsc(struct lowering *l, const struct insn *i)
     emit_mem(&l->e, (struct opc){PFX_W, 0, 0x89}, H_R8, &slot);
     emit_load_slot(&l->e, H_RAX, low);
     emit_load_slot(&l->e, H_RDX, high);
+    if (ordered)
+        emit_load_slot(&l->e, H_RCX, SLOT(tsc_aux));
     return true;
 }

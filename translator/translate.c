@@ -249,7 +249,7 @@ static bool fpu_unavailable(const struct mode *m, const struct insn *i)
 /* Instructions whose result differs at each execution. */
 static bool never_twice(const struct insn *i)
 {
-    return i->op == OP_RDTSC || i->op == OP_RDRAND || i->op == OP_RDSEED;
+    return i->op == OP_RDTSC || i->op == OP_RDTSCP || i->op == OP_RDRAND || i->op == OP_RDSEED;
 }
 
 static bool lower_by_class(struct lowering *l, const struct insn *i)

@@ -56,6 +56,7 @@ _Static_assert(sizeof(struct fxsave_area) == 512, "FXSAVE writes 512 bytes");
 #define TLB_INVALID   1u
 #define TLB_BITS      10
 #define TLB_SIZE      (1u << TLB_BITS)
+#define TLB_COUNT     3u
 #define TLB_FILL_LIST 128
 struct tlb_entry {
     uint32_t tag[3]; /* by enum access: read, write, execute */
@@ -144,6 +145,7 @@ struct vcpu {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t apic_base, pat;
     uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
+    uint64_t tsc_aux;    /* 32 bits, what RDTSCP and RDPID show */
     uint64_t mtrr_def, mtrr_fixed[11], mtrr_var[16];
     uint64_t misc_enable;
     uint64_t mcg_status;
@@ -154,11 +156,11 @@ struct vcpu {
 
     jmp_buf fault_jmp; /* raise_*() jumps here; set by the loop that executes guest code */
 
-    struct tlb_entry tlb[2][TLB_SIZE]; /* by privilege: 0 supervisor, 1 user */
+    struct tlb_entry tlb[TLB_COUNT][TLB_SIZE]; /* by enum walk_as (mmu.h) */
     /* Like probe[ACC_WRITE], for pages that are writable but hold translated code: a write may go
      * ahead where hot.code_lines shows none. */
-    uint32_t tlb_mixed[2][TLB_SIZE];
-    /* Slots filled since the last flush (slot index + TLB_SIZE for user), so that flushing a TLB
+    uint32_t tlb_mixed[TLB_COUNT][TLB_SIZE];
+    /* Slots filled since the last flush (slot index + TLB_SIZE * which), so that flushing a TLB
      * that was little used costs little; tlb_fills may exceed the list's length. */
     uint16_t tlb_filled[TLB_FILL_LIST];
     uint32_t tlb_fills;

@@ -27,6 +27,10 @@ enum cpu_feature {
     FEAT_CLFLUSH,
     FEAT_RDRAND,
     FEAT_RDSEED,
+    FEAT_RDTSCP,
+    FEAT_RDPID,
+    FEAT_INVPCID,
+    FEAT_SMAP,
     FEAT_NEVER,
 };
 

@@ -59,6 +59,9 @@ enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COU
 #define CR4_PCE        0x00000100u
 #define CR4_OSFXSR     0x00000200u
 #define CR4_OSXMMEXCPT 0x00000400u
+#define CR4_UMIP       0x00000800u
+#define CR4_SMEP       0x00100000u
+#define CR4_SMAP       0x00200000u
 #define EFER_SCE       0x00000001u
 #define EFER_NXE       0x00000800u
 
@@ -142,5 +145,6 @@ enum {
 #define MSR_SYSENTER_EIP 0x176u
 #define MSR_PAT          0x277u
 #define MSR_EFER         0xc0000080u
+#define MSR_TSC_AUX      0xc0000103u
 
 #endif

@@ -37,12 +37,20 @@ static bool reserved(const struct vcpu *v, uint64_t entry, bool pae, bool large)
     return large && (entry >> 13 & 0xff);
 }
 
-static struct model walk_model(struct machine *m, uint32_t la, enum access access, bool user)
+/* The supervisor in a user's page (4.6.1): SMEP and SMAP. */
+static bool kept_out(const struct vcpu *v, enum access access, enum walk_as as)
+{
+    if (access == ACC_EXEC)
+        return v->cr4 & CR4_SMEP;
+    return (v->cr4 & CR4_SMAP) && as == AS_SUPERVISOR;
+}
+
+static struct model walk_model(struct machine *m, uint32_t la, enum access access, enum walk_as as)
 {
     const struct vcpu *v = m->vcpu;
-    bool pae = v->cr4 & CR4_PAE;
+    bool pae = v->cr4 & CR4_PAE, user = as == AS_USER;
     struct model r = {.error = (user ? 4u : 0) | (access == ACC_WRITE ? 2u : 0)};
-    if (access == ACC_EXEC && pae && (v->efer & EFER_NXE))
+    if (access == ACC_EXEC && ((pae && (v->efer & EFER_NXE)) || (v->cr4 & CR4_SMEP)))
         r.error |= 16;
     r.fault = true;
     uint64_t pde, pte = 0, rights;
@@ -81,8 +89,10 @@ static struct model walk_model(struct machine *m, uint32_t la, enum access acces
     }
     r.user = rights & 4;
     r.writable = user ? (rights & 6) == 6 : (rights & 2) || !(v->cr0 & CR0_WP);
-    bool refused = (user && !r.user) || (access == ACC_WRITE && !r.writable) ||
-                   (access == ACC_EXEC && rights >> 63);
+    if (!user && r.user && kept_out(v, ACC_WRITE, as))
+        r.writable = false;
+    bool refused = (user ? !r.user : r.user && kept_out(v, access, as)) ||
+                   (access == ACC_WRITE && !r.writable) || (access == ACC_EXEC && rights >> 63);
     if (refused)
         r.error |= 1;
     r.fault = refused;
@@ -120,13 +130,14 @@ static void walk(struct machine *m, struct reader *r)
 {
     uint32_t la = fuzz_take(r, 4), how = fuzz_take(r, 1);
     enum access access = how % 3;
-    bool user = how & 4, commit = how & 8;
+    enum walk_as as = how & 4 ? AS_USER : how & 16 ? AS_OPEN : AS_SUPERVISOR;
+    bool user = as == AS_USER, commit = how & 8;
     unsigned size = m->vcpu->cr4 & CR4_PAE ? 8 : 4;
-    struct model want = walk_model(m, la, access, user);
+    struct model want = walk_model(m, la, access, as);
     if (!in_ram(m, &want))
         return;
     uint64_t before[2] = {load(m, want.entry_at[0], size), load(m, want.entry_at[1], size)};
-    struct walk got = mmu_walk(m->vcpu, la, access, user, commit);
+    struct walk got = mmu_walk(m->vcpu, la, access, as, commit);
     if (got.ok == want.fault || (want.fault && got.error != want.error))
         fuzz_fail("la %x access %u user %u: %s %x, model %s %x", la, access, user,
                   got.ok ? "ok" : "fault", got.error, want.fault ? "fault" : "ok", want.error);
@@ -151,7 +162,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     v->cr0 |= CR0_PG | (bits & 1 ? CR0_WP : 0);
     v->cr4 = (bits & 2 ? CR4_PAE : 0) | (bits & 4 ? CR4_PSE : 0) | (bits & 8 ? CR4_PGE : 0);
     v->efer = bits & 16 ? EFER_NXE : 0;
-    v->cr3 = TABLES + (fuzz_take(&r, 1) & 7) * 0x1000;
+    uint32_t base = fuzz_take(&r, 1);
+    v->cr4 |= (base & 8 ? CR4_SMEP : 0) | (base & 16 ? CR4_SMAP : 0);
+    v->cr3 = TABLES + (base & 7) * 0x1000;
     for (unsigned i = 0; i < 4; i++)
         v->pdpte[i] = (TABLES + (fuzz_take(&r, 1) & 7) * 0x1000) | (bits >> (4 + i) & 1);
     /* Entries repeat, so that a short input fills all tables; low addresses are likely. */

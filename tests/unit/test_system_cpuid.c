@@ -42,7 +42,7 @@ Test(system_cpuid, nothing_unimplemented)
     for (size_t i = 0; i < sizeof(no_ecx); i++)
         cr_expect_eq(r[2] >> no_ecx[i] & 1, 0, "ecx bit %u", no_ecx[i]);
     ask(0x80000001, 0, r);
-    cr_expect_eq(r[3] & ~(1u << 20), 0, "NX only, no long mode");
+    cr_expect_eq(r[3] & ~(1u << 20 | 1u << 27), 0, "NX and RDTSCP only, no long mode");
     cr_expect_eq(r[2], 0);
 }
 

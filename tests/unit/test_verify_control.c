@@ -25,6 +25,7 @@ static const char *const sequences[] = {
     SET_R8_R9 FLAGS_IN_IF LEAVE,
     INTERRUPTS_ON LEAVE,
     TIME LEAVE,
+    TIME_AUX LEAVE,
     SET_R8 TLB_READ "438b041a" LEAVE,
     SET_R8 TLB_WRITE "4389041a" LEAVE,
     SET_R8 TLB_WRITE "f043ff041a" LEAVE,
@@ -104,6 +105,7 @@ Test(verify, entries_into_sequences_refused)
         {"",        FLAGS_OUT LEAVE           },
         {SET_R8_R9, FLAGS_IN("d50c0000") LEAVE},
         {"",        TIME LEAVE                },
+        {"",        TIME_AUX LEAVE            },
         {SET_R8,    TLB_READ "438b041a" LEAVE },
         {SET_R8,    TLB_WRITE "4389041a" LEAVE}
     };

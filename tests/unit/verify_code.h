@@ -87,6 +87,7 @@ static const struct code_field {
     FIELD(cr3),
     FIELD(cpl),
     FIELD(tsc_offset),
+    FIELD(tsc_aux),
     FIELD(tlb[0][0].probe),
     FIELD(tlb[0][0].probe[1]),
     FIELD(tlb[0][0].host),
@@ -259,6 +260,9 @@ static void tell(const char *what)
 #define TIME                                                                                       \
     "0f31 418987 @hot.scratch 418997 @hot.scratch+4 4d8b87 @hot.scratch 4d8b8f @tsc_offset "       \
     "4f8d0408 4d8987 @hot.scratch 418b87 @hot.scratch 418b97 @hot.scratch+4"
+#define TIME_AUX                                                                                   \
+    "0f01f9 418987 @hot.scratch 418997 @hot.scratch+4 4d8b87 @hot.scratch 4d8b8f @tsc_offset "     \
+    "4f8d0408 4d8987 @hot.scratch 418b87 @hot.scratch 418b97 @hot.scratch+4 418b8f @tsc_aux"
 #define TLB_PROBE(table, probe)                                                                    \
     "4c8bc9 c4423af597 @hot.tlb_index_mask 468d149500000000 418d4803 c4c272f58f "                  \
     "@hot.tlb_page_mask 478b9cd7 @tlb[" table "][0].probe" probe                                   \

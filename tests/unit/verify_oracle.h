@@ -64,26 +64,26 @@ static inline void oracle_complain(struct oracle *o, const char *what)
 }
 
 static const unsigned oracle_forbidden[] = {
-    X86_INS_SYSCALL,  X86_INS_SYSENTER, X86_INS_SYSRET,    X86_INS_SYSEXIT,  X86_INS_INT,
-    X86_INS_INT1,     X86_INS_INT3,     X86_INS_INTO,      X86_INS_IRET,     X86_INS_IRETD,
-    X86_INS_IRETQ,    X86_INS_IN,       X86_INS_OUT,       X86_INS_INSB,     X86_INS_INSW,
-    X86_INS_INSD,     X86_INS_OUTSB,    X86_INS_OUTSW,     X86_INS_OUTSD,    X86_INS_CLI,
-    X86_INS_STI,      X86_INS_HLT,      X86_INS_CLTS,      X86_INS_INVD,     X86_INS_WBINVD,
-    X86_INS_RDFSBASE, X86_INS_RDGSBASE, X86_INS_WRFSBASE,  X86_INS_WRGSBASE, X86_INS_SWAPGS,
-    X86_INS_XGETBV,   X86_INS_XSETBV,   X86_INS_XSAVE,     X86_INS_XSAVE64,  X86_INS_XSAVEOPT,
-    X86_INS_XRSTOR,   X86_INS_XRSTOR64, X86_INS_XSAVEC,    X86_INS_XSAVES,   X86_INS_FXSAVE,
-    X86_INS_FXSAVE64, X86_INS_FXRSTOR,  X86_INS_FXRSTOR64, X86_INS_FLDENV,   X86_INS_FNSTENV,
-    X86_INS_FRSTOR,   X86_INS_FNSAVE,   X86_INS_CPUID,     X86_INS_RDTSCP,   X86_INS_RDPMC,
-    X86_INS_RDMSR,    X86_INS_WRMSR,    X86_INS_MONITOR,   X86_INS_MWAIT,    X86_INS_XBEGIN,
-    X86_INS_XEND,     X86_INS_XABORT,   X86_INS_XTEST,     X86_INS_RETF,     X86_INS_RETFQ,
-    X86_INS_LCALL,    X86_INS_LJMP,     X86_INS_ENTER,     X86_INS_LEAVE,    X86_INS_LOOP,
-    X86_INS_LOOPE,    X86_INS_LOOPNE,   X86_INS_XLATB,     X86_INS_MASKMOVQ, X86_INS_MASKMOVDQU,
-    X86_INS_MOVABS,   X86_INS_LSS,      X86_INS_LFS,       X86_INS_LGS,      X86_INS_LDS,
-    X86_INS_LES,      X86_INS_LGDT,     X86_INS_LIDT,      X86_INS_SGDT,     X86_INS_SIDT,
-    X86_INS_SLDT,     X86_INS_STR,      X86_INS_SMSW,      X86_INS_LMSW,     X86_INS_LLDT,
-    X86_INS_LTR,      X86_INS_LAR,      X86_INS_LSL,       X86_INS_VERR,     X86_INS_VERW,
-    X86_INS_INVLPG,   X86_INS_VMCALL,   X86_INS_VMLAUNCH,  X86_INS_VMRESUME, X86_INS_CLAC,
-    X86_INS_STAC,     X86_INS_UD2,      X86_INS_ENCLU,     X86_INS_ENCLS,    X86_INS_INVPCID};
+    X86_INS_SYSCALL,  X86_INS_SYSENTER, X86_INS_SYSRET,    X86_INS_SYSEXIT,    X86_INS_INT,
+    X86_INS_INT1,     X86_INS_INT3,     X86_INS_INTO,      X86_INS_IRET,       X86_INS_IRETD,
+    X86_INS_IRETQ,    X86_INS_IN,       X86_INS_OUT,       X86_INS_INSB,       X86_INS_INSW,
+    X86_INS_INSD,     X86_INS_OUTSB,    X86_INS_OUTSW,     X86_INS_OUTSD,      X86_INS_CLI,
+    X86_INS_STI,      X86_INS_HLT,      X86_INS_CLTS,      X86_INS_INVD,       X86_INS_WBINVD,
+    X86_INS_RDFSBASE, X86_INS_RDGSBASE, X86_INS_WRFSBASE,  X86_INS_WRGSBASE,   X86_INS_SWAPGS,
+    X86_INS_XGETBV,   X86_INS_XSETBV,   X86_INS_XSAVE,     X86_INS_XSAVE64,    X86_INS_XSAVEOPT,
+    X86_INS_XRSTOR,   X86_INS_XRSTOR64, X86_INS_XSAVEC,    X86_INS_XSAVES,     X86_INS_FXSAVE,
+    X86_INS_FXSAVE64, X86_INS_FXRSTOR,  X86_INS_FXRSTOR64, X86_INS_FLDENV,     X86_INS_FNSTENV,
+    X86_INS_FRSTOR,   X86_INS_FNSAVE,   X86_INS_CPUID,     X86_INS_RDPMC,      X86_INS_RDMSR,
+    X86_INS_WRMSR,    X86_INS_MONITOR,  X86_INS_MWAIT,     X86_INS_XBEGIN,     X86_INS_XEND,
+    X86_INS_XABORT,   X86_INS_XTEST,    X86_INS_RETF,      X86_INS_RETFQ,      X86_INS_LCALL,
+    X86_INS_LJMP,     X86_INS_ENTER,    X86_INS_LEAVE,     X86_INS_LOOP,       X86_INS_LOOPE,
+    X86_INS_LOOPNE,   X86_INS_XLATB,    X86_INS_MASKMOVQ,  X86_INS_MASKMOVDQU, X86_INS_MOVABS,
+    X86_INS_LSS,      X86_INS_LFS,      X86_INS_LGS,       X86_INS_LDS,        X86_INS_LES,
+    X86_INS_LGDT,     X86_INS_LIDT,     X86_INS_SGDT,      X86_INS_SIDT,       X86_INS_SLDT,
+    X86_INS_STR,      X86_INS_SMSW,     X86_INS_LMSW,      X86_INS_LLDT,       X86_INS_LTR,
+    X86_INS_LAR,      X86_INS_LSL,      X86_INS_VERR,      X86_INS_VERW,       X86_INS_INVLPG,
+    X86_INS_VMCALL,   X86_INS_VMLAUNCH, X86_INS_VMRESUME,  X86_INS_CLAC,       X86_INS_STAC,
+    X86_INS_UD2,      X86_INS_ENCLU,    X86_INS_ENCLS,     X86_INS_INVPCID};
 
 static const struct {
     size_t offset;
@@ -101,6 +101,7 @@ static const struct {
     {offsetof(struct vcpu, hot.scratch),         4, true },
     {offsetof(struct vcpu, hot.scratch) + 4,     4, true },
     {offsetof(struct vcpu, tsc_offset),          8, false},
+    {offsetof(struct vcpu, tsc_aux),             4, false},
     {offsetof(struct vcpu, hot.tlb_index_mask),  4, false},
     {offsetof(struct vcpu, hot.tlb_page_mask),   4, false},
     {offsetof(struct vcpu, hot.tlb_offset_mask), 4, false},
@@ -367,7 +368,8 @@ static inline void oracle_one(struct oracle *o)
     for (size_t i = 0; i < sizeof(oracle_forbidden) / sizeof(oracle_forbidden[0]); i++)
         if (o->insn->id == oracle_forbidden[i])
             oracle_complain(o, "forbidden instruction");
-    if (cs_insn_group(o->handle, o->insn, CS_GRP_PRIVILEGE) ||
+    bool rdtscp = o->insn->id == X86_INS_RDTSCP; /* to capstone it is privileged */
+    if ((cs_insn_group(o->handle, o->insn, CS_GRP_PRIVILEGE) && !rdtscp) ||
         cs_insn_group(o->handle, o->insn, CS_GRP_INT) ||
         cs_insn_group(o->handle, o->insn, CS_GRP_IRET))
         oracle_complain(o, "privilege");
