@@ -14,6 +14,7 @@
 
 #include "runtime/machine.h"
 #include "runtime/mmu.h"
+#include "runtime/system.h"
 #include "runtime/transfer.h"
 
 #include <stdatomic.h>
@@ -425,11 +426,26 @@ WHOLE static uint64_t light_stac(struct bt *bt, const struct exit_record *x)
     return set_ac(bt, x, EFL_AC);
 }
 
+/* --- CPUID --- */
+
+WHOLE static uint64_t light_cpuid(struct bt *bt, const struct exit_record *x)
+{
+    struct vcpu *v = bt->v;
+    uint32_t out[4];
+    cpuid(v, v->gpr[R_EAX], v->gpr[R_ECX], out);
+    v->gpr[R_EAX] = out[0];
+    v->gpr[R_EBX] = out[1];
+    v->gpr[R_ECX] = out[2];
+    v->gpr[R_EDX] = out[3];
+    return resume(bt, x);
+}
+
 /* --- the table --- */
 
 static light_fn *const light_ops[OP_COUNT] = {
     [OP_MOV_TO_SEG] = light_mov_to_seg,
     [OP_CLAC] = light_clac,
+    [OP_CPUID] = light_cpuid,
     [OP_STAC] = light_stac,
     [OP_POP_SEG] = light_pop_seg,
     [OP_SYSENTER] = light_sysenter,

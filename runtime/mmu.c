@@ -288,8 +288,10 @@ void mmu_invlpg(struct vcpu *v, uint32_t la)
     v->machine->stats.invlpgs++;
     if (v->tlb_large[la >> 27] >> (la >> 22 & 31) & 1)
         tlb_flush(v);
-    for (unsigned as = 0; as < TLB_COUNT; as++)
-        tlb_clear(v, tlb_slot(v, la, (enum walk_as)as));
+    tlb_clear(v, tlb_slot(v, la, AS_SUPERVISOR));
+    tlb_clear(v, tlb_slot(v, la, AS_USER));
+    if (v->cr4 & CR4_SMAP)
+        tlb_clear(v, tlb_slot(v, la, AS_OPEN));
     tell(v, TLB_INVLPG, la);
 }
 

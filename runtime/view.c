@@ -328,7 +328,8 @@ static void sync_view(struct views *w, struct view *view, bool globals_too)
 static void sync_current(struct views *w, bool globals_too)
 {
     sync_view(w, &w->view[VIEW_SUPERVISOR], globals_too);
-    sync_view(w, &w->view[VIEW_OPEN], globals_too);
+    if (w->view[VIEW_OPEN].used)
+        sync_view(w, &w->view[VIEW_OPEN], globals_too);
     sync_view(w, w->current_user, true);
 }
 
@@ -418,6 +419,8 @@ void views_invlpg(struct views *w, uint32_t la)
     uint32_t sibling = la ^ 1u << SLOT_SHIFT; /* the other half of a 4 MiB page */
     struct view *current[] = {&w->view[VIEW_SUPERVISOR], &w->view[VIEW_OPEN], w->current_user};
     for (unsigned i = 0; i < sizeof current / sizeof current[0]; i++) {
+        if (!current[i]->used)
+            continue;
         invlpg_in(w, current[i], la);
         if (!(w->v->cr4 & CR4_PAE))
             invlpg_in(w, current[i], sibling);
