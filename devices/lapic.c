@@ -69,7 +69,8 @@ enum shorthand { TO_DESTINATION, TO_SELF, TO_ALL, TO_OTHERS };
 struct lapic {
     struct bus *bus;
     struct clock *clock;
-    struct irq_line intr, nmi, init;
+    struct irq_line intr, nmi, init, startup;
+    uint8_t startup_page;
     struct pic *pic;
     struct timer *timer;
     void (*eoi_fn)(void *opaque, uint8_t vector);
@@ -256,6 +257,11 @@ struct irq_line lapic_lint1(struct lapic *l)
     return (struct irq_line){set_lint, l, 1};
 }
 
+uint8_t lapic_startup_page(const struct lapic *l)
+{
+    return l->startup_page;
+}
+
 void lapic_connect_pic(struct lapic *l, struct pic *pic)
 {
     l->pic = pic;
@@ -290,7 +296,11 @@ static void take_message(struct lapic *l, enum delivery delivery, uint8_t vector
     case INIT:
         pulse(&l->init);
         break;
-    default: /* a running processor ignores start-up; no SMM; no wire for ExtINT */
+    case STARTUP:
+        l->startup_page = vector;
+        pulse(&l->startup);
+        break;
+    default: /* no SMM; no wire for ExtINT */
         break;
     }
 }
@@ -617,6 +627,12 @@ bool lapic_set_base(struct lapic *l, uint64_t value)
     return true;
 }
 
+void lapic_init(struct lapic *l)
+{
+    reset_registers(l);
+    update(l);
+}
+
 void lapic_reset(struct lapic *l)
 {
     l->base = LAPIC_DEFAULT_BASE | LAPIC_BASE_ENABLE | LAPIC_BASE_BSP;
@@ -627,7 +643,7 @@ void lapic_reset(struct lapic *l)
 }
 
 struct lapic *lapic_create(struct bus *bus, struct clock *clock, struct irq_line intr,
-                           struct irq_line nmi, struct irq_line init)
+                           struct irq_line nmi, struct irq_line init, struct irq_line startup)
 {
     struct lapic *l = calloc(1, sizeof(*l));
     if (!l)
@@ -637,6 +653,7 @@ struct lapic *lapic_create(struct bus *bus, struct clock *clock, struct irq_line
     l->intr = intr;
     l->nmi = nmi;
     l->init = init;
+    l->startup = startup;
     l->timer = timer_create_on(clock, timer_expired, l);
     if (l->timer)
         lapic_reset(l);

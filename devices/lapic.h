@@ -13,13 +13,17 @@
 
 struct pic;
 struct lapic;
-/* intr: the processor's INTR, level. nmi: pulsed for NMI. init: pulsed for an INIT IPI to itself.
- * The timer counts at LAPIC_TIMER_HZ before its divider. */
+/* intr: the processor's INTR, level. nmi: pulsed for NMI. init and startup: pulsed for INIT and
+ * SIPI. The timer counts at LAPIC_TIMER_HZ before its divider. */
 #define LAPIC_TIMER_HZ 1000000000u
 struct lapic *lapic_create(struct bus *bus, struct clock *clock, struct irq_line intr,
-                           struct irq_line nmi, struct irq_line init);
+                           struct irq_line nmi, struct irq_line init, struct irq_line startup);
 void lapic_destroy(struct lapic *l);
 void lapic_reset(struct lapic *l);
+/* What INIT leaves: as after reset, but for the ID and IA32_APIC_BASE (SDM vol. 3, 11.4.7.3). */
+void lapic_init(struct lapic *l);
+/* The vector of the last SIPI: the page that the processor starts at. */
+uint8_t lapic_startup_page(const struct lapic *l);
 void lapic_connect_pic(struct lapic *l, struct pic *pic);
 struct irq_line lapic_lint0(struct lapic *l); /* the PIC's INT output goes here */
 struct irq_line lapic_lint1(struct lapic *l); /* NMI sources */

@@ -164,6 +164,8 @@ static void note_event(struct machine *m, int event)
 /* Delivers what is deliverable now. True if something was done, so that the caller looks again. */
 static bool take_interrupt(struct machine *m, struct vcpu *v)
 {
+    if (v->waits_for_sipi)
+        return false;
     bool nmi = !v->nmi_blocked && platform_nmi_line(m->platform);
     bool intr = v->eflags & EFL_IF && machine_interrupt_line(m);
     if (!nmi && !intr)
@@ -196,6 +198,8 @@ static void serve_request(struct machine *m, struct vcpu *v)
     m->activity = ACT_TIMERS;
     atomic_exchange(&v->request, 0);
     machine_poll(m);
+    if (!machine_start_processor(m, m->end_message, sizeof m->end_message))
+        machine_stop(m, END_ERROR);
     if (m->reset_pending && !atomic_load(&m->stop)) {
         m->reset_pending = false;
         if (!machine_reset(m, m->end_message, sizeof m->end_message))

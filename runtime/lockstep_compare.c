@@ -78,6 +78,7 @@ static const struct field fields[] = {
     FIELD("DR7", dr[7]),
     FIELD("CPL", cpl),
     FIELD("halted", halted),
+    FIELD("waiting for SIPI", waits_for_sipi),
     FIELD("shutdown", shutdown),
     FIELD("NMI blocking", nmi_blocked),
     FIELD("interrupt shadow", shadow),

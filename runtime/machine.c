@@ -2,6 +2,7 @@
 /* machine.c: a configuration -> a whole PC, ready to execute its first instruction. */
 #include "runtime/machine.h"
 
+#include "devices/lapic.h"
 #include "runtime/boot.h"
 #include "runtime/bt.h"
 #include "runtime/exec.h"
@@ -210,6 +211,28 @@ void machine_destroy(struct machine *m)
     free(m);
 }
 
+static bool restart_lockstep(struct machine *m, char *err, size_t err_size)
+{
+    if (!m->lockstep || lockstep_reset(m->lockstep))
+        return true;
+    snprintf(err, err_size, "lock step: cannot copy the machine: out of memory");
+    return false;
+}
+
+bool machine_start_processor(struct machine *m, char *err, size_t err_size)
+{
+    bool init = platform_take_init(m->platform);
+    int page = platform_take_startup(m->platform);
+    if (init) {
+        vcpu_init(m->vcpu);
+        lapic_init(platform_lapic(m->platform));
+    }
+    bool start = page >= 0 && m->vcpu->waits_for_sipi;
+    if (start)
+        vcpu_start(m->vcpu, (uint8_t)page);
+    return !(init || start) || restart_lockstep(m, err, err_size);
+}
+
 bool machine_reset(struct machine *m, char *err, size_t err_size)
 {
     struct vcpu *v = m->vcpu;
@@ -222,10 +245,5 @@ bool machine_reset(struct machine *m, char *err, size_t err_size)
     v->exc.pending = false;
     platform_reset(m->platform);
     mmu_flush_all(v);
-    if (!boot_load(m, err, err_size))
-        return false;
-    if (!m->lockstep || lockstep_reset(m->lockstep))
-        return true;
-    snprintf(err, err_size, "lock step: cannot copy the machine: out of memory");
-    return false;
+    return boot_load(m, err, err_size) && restart_lockstep(m, err, err_size);
 }

@@ -90,6 +90,8 @@ enum machine_end machine_run(struct machine *m);
 void machine_stop(struct machine *m, enum machine_end end);
 /* Makes the vCPU's thread come back to its loop soon; async-signal-safe, from any thread. */
 void machine_kick(struct machine *m);
+/* Serves INIT and SIPI, as far as they have come. False as machine_reset(). */
+bool machine_start_processor(struct machine *m, char *err, size_t err_size);
 /* The processor and all devices as after RESET, and the images loaded again. False, with one line
  * in err, if an image can't be loaded. */
 bool machine_reset(struct machine *m, char *err, size_t err_size);

@@ -55,7 +55,7 @@ struct platform {
     struct debug_console *e9;
     struct debug_post *post;
     struct irq_line ferr;
-    bool nmi;
+    bool nmi, init, startup;
 };
 
 /* --- what devices ask of the machine --- */
@@ -101,13 +101,28 @@ static void nmi_set(void *opaque, unsigned input, int level)
     atomic_fetch_or(&p->machine->vcpu->request, VCPU_REQ_EVENT);
 }
 
-/* INIT to the only processor restarts the software, so it is a reset of the machine. */
+/* INIT to the boot processor restarts the firmware. A machine that has none begins anew: its kernel
+ * was started by us, and there is nothing at the reset vector. */
 static void init_set(void *opaque, unsigned input, int level)
 {
     struct platform *p = opaque;
     (void)input;
-    if (level)
+    if (!level)
+        return;
+    if (!p->machine->rom_loaded) {
         control_event(p->machine, MACHINE_RESET, 0);
+        return;
+    }
+    p->init = true;
+    atomic_fetch_or(&p->machine->vcpu->request, VCPU_REQ_EVENT);
+}
+
+static void startup_set(void *opaque, unsigned input, int level)
+{
+    struct platform *p = opaque;
+    (void)input;
+    p->startup |= level;
+    atomic_fetch_or(&p->machine->vcpu->request, VCPU_REQ_EVENT);
 }
 
 static void a20_set(void *opaque, unsigned input, int level)
@@ -173,8 +188,9 @@ static bool dma_write(void *opaque, uint64_t gpa, const void *buf, size_t n)
 static bool create_interrupts(struct platform *p)
 {
     struct machine *m = p->machine;
-    struct irq_line intr = {intr_set, p, 0}, nmi = {nmi_set, p, 0}, init = {init_set, p, 0};
-    p->lapic = lapic_create(m->bus, m->clock, intr, nmi, init);
+    struct irq_line intr = {intr_set, p, 0}, nmi = {nmi_set, p, 0}, init = {init_set, p, 0},
+                    startup = {startup_set, p, 0};
+    p->lapic = lapic_create(m->bus, m->clock, intr, nmi, init, startup);
     p->pic = p->lapic ? pic_create(m->bus, lapic_lint0(p->lapic)) : NULL;
     p->ioapic = p->pic ? ioapic_create(m->bus, p->lapic) : NULL;
     p->irqs = p->ioapic ? irq_router_create(p->pic, p->ioapic) : NULL;
@@ -289,7 +305,7 @@ void platform_destroy(struct platform *p)
 
 void platform_reset(struct platform *p)
 {
-    p->nmi = false;
+    p->nmi = p->init = p->startup = false;
     lapic_reset(p->lapic);
     pic_reset(p->pic);
     ioapic_reset(p->ioapic);
@@ -334,6 +350,20 @@ bool platform_nmi_line(const struct platform *p)
 void platform_ack_nmi(struct platform *p)
 {
     p->nmi = false;
+}
+
+bool platform_take_init(struct platform *p)
+{
+    bool init = p->init;
+    p->init = false;
+    return init;
+}
+
+int platform_take_startup(struct platform *p)
+{
+    bool startup = p->startup;
+    p->startup = false;
+    return startup ? lapic_startup_page(p->lapic) : -1;
 }
 
 struct lapic *platform_lapic(struct platform *p)

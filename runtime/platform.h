@@ -24,6 +24,9 @@ int platform_ack_interrupt(struct platform *p);
 /* An NMI waits; taking it clears it. */
 bool platform_nmi_line(const struct platform *p);
 void platform_ack_nmi(struct platform *p);
+/* INIT has come; the page of a SIPI, -1 if none has. Taking them clears them. */
+bool platform_take_init(struct platform *p);
+int platform_take_startup(struct platform *p);
 
 struct lapic *platform_lapic(struct platform *p);
 struct fw_cfg *platform_fw_cfg(struct platform *p);

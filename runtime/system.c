@@ -3,6 +3,7 @@
  * Model-specific registers are msr.c's. */
 #include "runtime/system.h"
 
+#include "devices/lapic.h"
 #include "runtime/exception.h"
 #include "runtime/fpu.h"
 #include "runtime/machine.h"
@@ -37,26 +38,47 @@ static void reset_debug(struct vcpu *v)
     v->dr6_pending = 0;
 }
 
-void vcpu_reset(struct vcpu *v)
+/* What INIT and RESET have in common. */
+static void reset_architecture(struct vcpu *v, uint32_t kept_cr0)
 {
     memset(v->gpr, 0, sizeof(v->gpr));
     v->gpr[R_EDX] = cpu_model_signature(machine_cpu_model(v->machine));
     v->eip = 0xfff0;
     v->eflags = EFL_ONE;
-    v->cr0 = CR0_CD | CR0_NW | CR0_ET;
+    v->cr0 = kept_cr0 | CR0_ET;
     v->cr2 = v->cr3 = v->cr4 = 0;
     memset(v->pdpte, 0, sizeof(v->pdpte));
     v->cpl = 0;
-    v->halted = v->shutdown = v->nmi_blocked = false;
+    v->halted = v->shutdown = v->nmi_blocked = v->waits_for_sipi = false;
     v->shadow = SHADOW_NONE;
     v->exc = (struct exception){0};
     v->delivering = -1;
     reset_segments(v);
     reset_debug(v);
+}
+
+void vcpu_reset(struct vcpu *v)
+{
+    reset_architecture(v, CR0_CD | CR0_NW);
     msr_reset(v);
     fpu_reset(v);
     mmu_reset(v);
     mmu_flush_all(v);
+}
+
+void vcpu_init(struct vcpu *v)
+{
+    reset_architecture(v, v->cr0 & (CR0_CD | CR0_NW));
+    v->halted = v->waits_for_sipi = !(v->apic_base & LAPIC_BASE_BSP);
+    mmu_flush_all(v);
+}
+
+void vcpu_start(struct vcpu *v, uint8_t page)
+{
+    v->halted = v->waits_for_sipi = false;
+    v->seg[SEG_CS].sel = (uint16_t)(page << 8);
+    v->seg[SEG_CS].base = (uint32_t)page << 12;
+    v->eip = 0;
 }
 
 /* --- control registers --- */

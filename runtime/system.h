@@ -10,6 +10,11 @@
 
 /* The state after RESET (SDM vol. 3, table 9-1). Keeps machine, interp, views and bt pointers. */
 void vcpu_reset(struct vcpu *v);
+/* The state after INIT: x87, SSE, TSC and model-specific registers keep theirs. A processor that is
+ * not the boot processor (IA32_APIC_BASE) then waits for SIPI, which starts it at page:0000 in
+ * units of 4 KiB (vol. 3, 8.4.3). */
+void vcpu_init(struct vcpu *v);
+void vcpu_start(struct vcpu *v, uint8_t page);
 
 /* MOV to CRn/DRn, LMSW, CLTS: checks, effects (TLB, PDPTEs, modes). Raise #GP, #UD, #DB. */
 void cr_write(struct vcpu *v, unsigned n, uint32_t value);

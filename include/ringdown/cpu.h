@@ -135,6 +135,8 @@ struct vcpu {
     uint32_t dr[8];
     uint8_t cpl;          /* 0 in real mode, 3 in virtual-8086 mode */
     bool halted;          /* after HLT, until an interrupt */
+    bool waits_for_sipi;  /* `halted`, and deaf to all else: after INIT, unless it is the boot
+                             processor */
     bool shutdown;        /* triple fault */
     bool nmi_blocked;     /* from the delivery of an NMI to the next IRET (vol. 3, 6.7.1) */
     uint8_t shadow;       /* SHADOW_*; nonzero: interrupts are held off until the next instruction

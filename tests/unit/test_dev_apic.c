@@ -7,12 +7,13 @@
 #include "devices/pic.h"
 #include "scripted_bus.h"
 
-#define INTR   0
-#define NMI    1
-#define INIT   2
-#define L(off) (LAPIC_DEFAULT_BASE + (off))
-#define ENABLE STORE(L(0xf0), 0x1ff)
-#define EOI    STORE(L(0xb0), 0)
+#define INTR    0
+#define NMI     1
+#define INIT    2
+#define STARTUP 3
+#define L(off)  (LAPIC_DEFAULT_BASE + (off))
+#define ENABLE  STORE(L(0xf0), 0x1ff)
+#define EOI     STORE(L(0xb0), 0)
 /* I/O APIC registers by index. */
 #define IOW(index, v) STORE(IOAPIC_BASE, index), STORE(IOAPIC_BASE + 0x10, v)
 #define IOR(index, v) STORE(IOAPIC_BASE, index), LOAD(IOAPIC_BASE + 0x10, v)
@@ -29,8 +30,9 @@ struct fixture {
 static void setup(struct fixture *f)
 {
     rig_init(&f->rig);
-    f->lapic = lapic_create(f->rig.bus, f->rig.clock, rig_line(&f->rig, INTR),
-                            rig_line(&f->rig, NMI), rig_line(&f->rig, INIT));
+    f->lapic =
+        lapic_create(f->rig.bus, f->rig.clock, rig_line(&f->rig, INTR), rig_line(&f->rig, NMI),
+                     rig_line(&f->rig, INIT), rig_line(&f->rig, STARTUP));
     f->pic = pic_create(f->rig.bus, lapic_lint0(f->lapic));
     lapic_connect_pic(f->lapic, f->pic);
     f->ioapic = ioapic_create(f->rig.bus, f->lapic);
@@ -209,9 +211,12 @@ Test(lapic, ipis_and_errors)
         EDGES(INIT, 0),
         STORE(L(0x300), 0x0c500),
         EDGES(INIT, 1),
-        STORE(L(0x300), 0x00610), /* start-up: ignored */
+        EDGES(STARTUP, 0),
+        STORE(L(0x300), 0x00610),
+        EDGES(STARTUP, 1),
     };
     RUN(&f.rig, script);
+    cr_expect_eq(lapic_startup_page(f.lapic), 0x10);
     cr_expect_eq(lapic_ack(f.lapic), 0xfe, "the error interrupt");
     /* Cluster model. */
     static const struct step cluster[] = {EOI,

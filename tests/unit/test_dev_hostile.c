@@ -101,8 +101,8 @@ static void setup(struct board *b)
     struct bus *bus = b->rig.bus;
     struct clock *clock = b->rig.clock;
     struct machine_control control = rig_control(&b->rig);
-    b->lapic =
-        lapic_create(bus, clock, rig_line(&b->rig, 0), rig_line(&b->rig, 1), rig_line(&b->rig, 2));
+    b->lapic = lapic_create(bus, clock, rig_line(&b->rig, 0), rig_line(&b->rig, 1),
+                            rig_line(&b->rig, 2), rig_line(&b->rig, 3));
     b->pic = pic_create(bus, lapic_lint0(b->lapic));
     lapic_connect_pic(b->lapic, b->pic);
     b->ioapic = ioapic_create(bus, b->lapic);
