@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* ioapic.c: 24 inputs -> messages to the local APIC, by the redirection table.
  *
- * An edge that arrives while its entry is masked waits until it is unmasked. A level is sent while
- * its line is up and its remote-IRR bit is clear; the local APIC's EOI clears that bit, and so does
- * turning the entry to edge mode, which drivers for this version use as an EOI. Inputs are logical:
- * the polarity bit is stored and not looked at. Reference: Intel 82093AA datasheet (290566). */
+ * An edge that arrives while its entry is masked is lost. A level is sent while its pin is asserted
+ * and its remote-IRR bit is clear; the local APIC's EOI clears that bit, and so does turning the
+ * entry to edge mode, which drivers for this version use as an EOI. The board's lines are active
+ * high: an entry whose polarity bit says low takes them the other way round. Reference: Intel
+ * 82093AA datasheet (290566). */
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
 
@@ -17,6 +18,7 @@
 enum { REG_ID = 0, REG_VERSION = 1, REG_ARBITRATION = 2, REG_TABLE = 0x10 };
 #define VERSION          (0x11u | (IOAPIC_PINS - 1) << 16)
 
+#define ENTRY_LOW        0x02000u
 #define ENTRY_REMOTE_IRR 0x04000u
 #define ENTRY_LEVEL      0x08000u
 #define ENTRY_MASKED     0x10000u
@@ -29,20 +31,19 @@ struct ioapic {
     struct lapic *lapic;
     uint8_t select;
     uint8_t id;
-    uint32_t lines;   /* levels */
-    uint32_t pending; /* edges that were not delivered yet */
+    uint32_t lines; /* levels */
     uint32_t low[IOAPIC_PINS], high[IOAPIC_PINS];
 };
 
-static void service(struct ioapic *io, unsigned pin)
+static bool asserted(const struct ioapic *io, unsigned pin)
 {
-    uint32_t entry = io->low[pin], bit = 1u << pin;
+    return (io->lines >> pin & 1) != !!(io->low[pin] & ENTRY_LOW);
+}
+
+static void send(struct ioapic *io, unsigned pin)
+{
+    uint32_t entry = io->low[pin];
     bool level = entry & ENTRY_LEVEL;
-    if (entry & ENTRY_MASKED)
-        return;
-    if (level ? !(io->lines & bit) || (entry & ENTRY_REMOTE_IRR) : !(io->pending & bit))
-        return;
-    io->pending &= ~bit;
     /* Set first: the processor may end the interrupt within the call. */
     if (level)
         io->low[pin] |= ENTRY_REMOTE_IRR;
@@ -52,16 +53,23 @@ static void service(struct ioapic *io, unsigned pin)
         io->low[pin] &= ~ENTRY_REMOTE_IRR;
 }
 
+/* After anything that may have asserted a pin; an edge is one if it was not before. */
+static void service(struct ioapic *io, unsigned pin, bool before)
+{
+    uint32_t entry = io->low[pin];
+    if ((entry & ENTRY_MASKED) || !asserted(io, pin))
+        return;
+    if (entry & ENTRY_LEVEL ? !(entry & ENTRY_REMOTE_IRR) : !before)
+        send(io, pin);
+}
+
 static void set_pin(void *controller, unsigned pin, int level)
 {
     struct ioapic *io = controller;
     uint32_t bit = 1u << pin;
-    if (level && !(io->lines & bit))
-        io->pending |= bit;
+    bool before = asserted(io, pin);
     io->lines = level ? io->lines | bit : io->lines & ~bit;
-    if (io->low[pin] & ENTRY_LEVEL)
-        io->pending &= ~bit;
-    service(io, pin);
+    service(io, pin, before);
 }
 
 struct irq_line ioapic_irq(struct ioapic *io, unsigned pin)
@@ -74,7 +82,7 @@ void ioapic_eoi(struct ioapic *io, uint8_t vector)
     for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
         if ((uint8_t)io->low[pin] == vector && (io->low[pin] & ENTRY_REMOTE_IRR)) {
             io->low[pin] &= ~ENTRY_REMOTE_IRR;
-            service(io, pin);
+            service(io, pin, true);
         }
     }
 }
@@ -115,7 +123,7 @@ static void window_write(struct ioapic *io, uint32_t value)
     }
     uint32_t keep = value & ENTRY_LEVEL ? io->low[pin] & ENTRY_READ_ONLY : 0;
     io->low[pin] = (value & ENTRY_BITS & ~ENTRY_READ_ONLY) | keep;
-    service(io, pin);
+    service(io, pin, true); /* what is written makes no edge */
 }
 
 static uint32_t ioapic_read(void *dev, uint32_t off, unsigned size)
@@ -150,7 +158,6 @@ void ioapic_reset(struct ioapic *io)
 {
     io->select = 0;
     io->id = 0;
-    io->pending = 0;
     for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
         io->low[pin] = ENTRY_MASKED;
         io->high[pin] = 0;

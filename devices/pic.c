@@ -5,9 +5,10 @@
  * wired to the master's input 2, which is treated as level-triggered: the slave drops INT at each
  * acknowledge and raises it again for the next request, which comes to the same. All other inputs
  * follow the edge/level registers at 0x4d0 and 0x4d1 (82371SB datasheet, 2.5.3.12); ICW1's LTIM bit
- * has no effect there. A latched edge stays requested when its line falls, so no tick is lost while
- * interrupts are off; a level request follows its line, and if it is gone at the acknowledge cycle,
- * input 7 is reported and no in-service bit set (8259A datasheet, "Interrupt sequence"). */
+ * has no effect there. A request, by an edge as well, holds only as long as its line stays high
+ * until the first acknowledge: a driver that polls takes it back. If none is left at the
+ * acknowledge cycle, input 7 is reported and no in-service bit set (8259A datasheet, "Interrupt
+ * sequence"). */
 #include "devices/pic.h"
 
 #include <stdlib.h>
@@ -108,9 +109,9 @@ static void chip_set_line(struct chip *c, unsigned input, int level)
     uint8_t bit = (uint8_t)(1u << input);
     bool rising = level && !(c->lines & bit);
     c->lines = level ? c->lines | bit : c->lines & (uint8_t)~bit;
-    if (level_inputs(c) & bit)
-        c->irr = level ? c->irr | bit : c->irr & (uint8_t)~bit;
-    else if (rising)
+    if (!level)
+        c->irr &= (uint8_t)~bit;
+    else if (rising || (level_inputs(c) & bit))
         c->irr |= bit;
 }
 

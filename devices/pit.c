@@ -4,17 +4,19 @@
  * Nothing ticks here. All of a channel's state follows from the tick at which its count was loaded
  * and the present tick, both counted at 1,193,182 Hz from the clock's start with exact integer
  * arithmetic: so a periodic channel cannot drift. A timer is armed only for channel 0, for the next
- * rising edge of OUT; the falling edge is made up just before it, which an interrupt controller
- * cannot tell from the real pulse. Periods that went by while the machine was not looking are one
- * edge, as they are for a processor that kept interrupts off; and edges are kept MIN_PERIOD_NS
- * apart, so that a guest that programs a count of 2 still gets to run. Reference: Intel 8254
- * datasheet (231164), "Mode definitions". */
+ * change of OUT: rising, and in mode 3, where half of the period is low, falling. The one low tick
+ * of mode 2 comes together with the edge that ends it. Periods that went by while the machine was
+ * not looking are one edge, as they are for a processor that kept interrupts off; edges are kept
+ * MIN_PERIOD_NS apart, so that a guest that programs a count of 2 still gets to run, and OUT is
+ * high for MIN_HIGH_NS after each, however late it came. Reference: Intel 8254 datasheet (231164),
+ * "Mode definitions". */
 #include "devices/pit.h"
 
 #include <stdlib.h>
 
 #define NS_PER_S      1000000000u
 #define MIN_PERIOD_NS 20000u
+#define MIN_HIGH_NS   10000u
 #define REFRESH_TICKS 18 /* of channel 1: port 0x61's bit 4 toggles every 15 us */
 
 enum rw { RW_LATCH, RW_LOW, RW_HIGH, RW_BOTH };
@@ -45,6 +47,7 @@ struct pit {
     struct clock *clock;
     struct timer *timer;
     struct irq_line out0;
+    uint64_t rises, falls; /* guest time of OUT 0's next changes, UINT64_MAX: none is known of */
     struct channel channel[3];
     uint8_t port61; /* bits 0-3 */
 };
@@ -186,24 +189,46 @@ static uint64_t next_edge(const struct channel *c, uint64_t now)
     return c->start + ((now - c->start) / c->count + 1) * c->count;
 }
 
-static void arm(struct pit *p, uint64_t after)
+static void arm(struct pit *p)
 {
-    uint64_t tick = next_edge(&p->channel[0], after);
-    if (tick == UINT64_MAX)
+    uint64_t next = p->rises < p->falls ? p->rises : p->falls;
+    if (next == UINT64_MAX)
         timer_disarm(p->timer);
     else
-        timer_arm(p->timer, ns_of(tick));
+        timer_arm(p->timer, next);
+}
+
+static void find_rise(struct pit *p, uint64_t after)
+{
+    uint64_t tick = next_edge(&p->channel[0], after);
+    p->rises = tick == UINT64_MAX ? UINT64_MAX : ns_of(tick);
+}
+
+/* Of mode 3's present cycle, OUT being high; not before `earliest`. */
+static void find_fall(struct pit *p, uint64_t earliest)
+{
+    const struct channel *c = &p->channel[0];
+    bool does = c->mode == 3 && c->counting && c->gate;
+    uint64_t at = does ? ns_of(c->start + high_length(c->count)) : UINT64_MAX;
+    p->falls = at > earliest ? at : earliest;
 }
 
 static void expired(void *opaque)
 {
     struct pit *p = opaque;
     struct channel *c = &p->channel[0];
-    uint64_t now = now_ticks(p);
-    sync_cycle(c, now);
-    irq_set(&p->out0, 0);
-    irq_set(&p->out0, 1);
-    arm(p, periodic(c) ? now + ticks_at(MIN_PERIOD_NS) : now);
+    uint64_t ns = clock_now(p->clock), now = ticks_at(ns);
+    if (ns >= p->rises) {
+        sync_cycle(c, now);
+        irq_set(&p->out0, 0);
+        irq_set(&p->out0, 1);
+        find_rise(p, periodic(c) ? now + ticks_at(MIN_PERIOD_NS) : now);
+        find_fall(p, ns + MIN_HIGH_NS);
+    } else if (ns >= p->falls) {
+        irq_set(&p->out0, 0);
+        p->falls = UINT64_MAX;
+    }
+    arm(p);
 }
 
 /* After anything that may change OUT or the next edge. */
@@ -212,8 +237,13 @@ static void channel_changed(struct channel *c, uint64_t now)
     struct pit *p = c->pit;
     if (c != &p->channel[0])
         return;
-    irq_set(&p->out0, channel_out(c, now));
-    arm(p, now);
+    bool out = channel_out(c, now);
+    irq_set(&p->out0, out);
+    find_rise(p, now);
+    p->falls = UINT64_MAX;
+    if (out)
+        find_fall(p, 0);
+    arm(p);
 }
 
 /* --- programming --- */
@@ -423,6 +453,7 @@ void pit_reset(struct pit *p)
         p->channel[i] = (struct channel){
             .pit = p, .gate = i != 2, .count = 0x10000, .control = 0x36, .mode = 3, .rw = RW_BOTH};
     }
+    p->rises = p->falls = UINT64_MAX;
     timer_disarm(p->timer);
     irq_set(&p->out0, 0); /* undefined until programmed; low makes no interrupt */
     p->port61 = 0;

@@ -530,12 +530,96 @@ static void test_ferr(void)
     WRITE_CR(0, READ_CR(0) | CR0_NE);
 }
 
+/* --- requests that a driver takes back by polling --- */
+static volatile unsigned unexpected;
+static void on_unexpected(struct ctx *c)
+{
+    unexpected = c->vector;
+    pic_eoi(c->vector - VEC_IRQ0);
+}
+
+static uint16_t requested(void)
+{
+    outb(0x20, 0x0a);
+    outb(0xa0, 0x0a);
+    return (uint16_t)(inb(0x20) | inb(0xa0) << 8);
+}
+
+static void open_for_a_moment(const char *what)
+{
+    for (unsigned irq = 0; irq < 16; irq++)
+        irq_handler[VEC_IRQ0 + irq] = on_unexpected;
+    unexpected = 0;
+    asm volatile("sti; nop; nop; cli" ::: "memory");
+    CHECK(!unexpected, "%s: vector %#x", what, unexpected);
+}
+
+static void rtc_write(uint8_t index, uint8_t value)
+{
+    outb(0x70, index);
+    outb(0x71, value);
+}
+
+static uint8_t rtc_read(uint8_t index)
+{
+    outb(0x70, index);
+    return inb(0x71);
+}
+
+static void test_withdrawn(void)
+{
+    pit_stop();
+    while (inb(0x64) & 1)
+        (void)inb(0x60);
+    pic_mask((uint16_t) ~(1u << 1 | 1u << 8 | 1u << 2));
+    for (unsigned i = 0; i < 100; i++) {
+        outb(0x64, 0xd2); /* the byte comes back as if the keyboard had sent it */
+        outb(0x60, 0x5a);
+        CHECK(requested() & 1 << 1, "IRQ 1 is requested");
+        CHECK_EQ(inb(0x60), 0x5a, "the byte");
+        CHECK(!(requested() & 1 << 1), "IRQ 1 is taken back");
+        open_for_a_moment("after port 0x60");
+    }
+    uint8_t b = rtc_read(0xb), a = rtc_read(0xa);
+    rtc_write(0xa, (a & 0xf0) | 3); /* 8192 Hz */
+    rtc_write(0xb, b | 0x40);
+    for (unsigned i = 0; i < 20; i++) {
+        while (!(requested() & 1 << 8))
+            ;
+        rtc_write(0xb, b & ~0x40);
+        CHECK(!(requested() & 1 << 8), "IRQ 8 is taken back by register B");
+        open_for_a_moment("after register B");
+        rtc_write(0xb, b | 0x40);
+        while (!(requested() & 1 << 8))
+            ;
+        rtc_write(0xb, b & ~0x40);
+        (void)rtc_read(0xc);
+        open_for_a_moment("after register C");
+        rtc_write(0xb, b | 0x40);
+    }
+    rtc_write(0xb, b);
+    rtc_write(0xa, a);
+    (void)rtc_read(0xc);
+    /* Mode 0: a new count takes IRQ 0 back. */
+    wait_pending();
+    outb(0x43, 0x30);
+    CHECK(!(requested() & 1), "IRQ 0 is taken back");
+    open_for_a_moment("after a new control word");
+    pic_mask(0xffff);
+}
+
 static const struct test tests[] = {
-    {"loops", test_loops, NULL},   {"loops_fxsave", test_loops_fpu, NULL},
-    {"sweep", test_sweep, NULL},   {"rep", test_rep, NULL},
-    {"shadow", test_shadow, NULL}, {"hlt", test_hlt, NULL},
-    {"cli", test_cli, NULL},       {"exceptions", test_exceptions, NULL},
-    {"lapic", test_lapic, NULL},   {"ferr", test_ferr, NULL},
+    {"loops", test_loops, NULL},
+    {"loops_fxsave", test_loops_fpu, NULL},
+    {"sweep", test_sweep, NULL},
+    {"rep", test_rep, NULL},
+    {"shadow", test_shadow, NULL},
+    {"hlt", test_hlt, NULL},
+    {"cli", test_cli, NULL},
+    {"exceptions", test_exceptions, NULL},
+    {"lapic", test_lapic, NULL},
+    {"ferr", test_ferr, NULL},
+    {"withdrawn", test_withdrawn, NULL},
 };
 
 void guest_main(void)

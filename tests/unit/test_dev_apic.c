@@ -338,12 +338,64 @@ Test(ioapic, pit_comes_in_at_pin_2)
     irq_set(&pit, 0);
     cr_expect_eq(lapic_ack(f.lapic), 0x30);
     cr_expect_eq(lapic_ack(f.lapic), -1);
-    /* An edge at a masked pin waits. */
+    /* An edge at a masked pin is lost. */
     static const struct step mask[] = {EOI, IOW(LOW(2), 0x10030)};
     RUN(&f.rig, mask);
     irq_set(&pit, 1);
-    static const struct step unmask[] = {LINE(INTR, 0), IOW(LOW(2), 0x30), LINE(INTR, 1)};
+    static const struct step unmask[] = {LINE(INTR, 0), IOW(LOW(2), 0x30), LINE(INTR, 0)};
     RUN(&f.rig, unmask);
+    irq_set(&pit, 0);
+    irq_set(&pit, 1);
+    cr_expect_eq(lapic_ack(f.lapic), 0x30);
+    teardown(&f);
+}
+
+/* A level that is still there when its pin is unmasked is not. */
+Test(ioapic, level_at_a_masked_pin)
+{
+    struct fixture f;
+    setup(&f);
+    struct irq_line a = irq_router_line(f.irqs, 10);
+    static const struct step masked[] = {ENABLE, STORE(L(0x350), 0x10700), IOW(LOW(10), 0x18044)};
+    static const struct step open[] = {LINE(INTR, 0), IOR(LOW(10), 0x18044), IOW(LOW(10), 0x8044),
+                                       LINE(INTR, 1), IOR(LOW(10), 0xc044)};
+    RUN(&f.rig, masked);
+    irq_set(&a, 1);
+    RUN(&f.rig, open);
+    cr_expect_eq(lapic_ack(f.lapic), 0x44);
+    /* Masked while it is in service: the EOI clears remote IRR, and nothing comes. */
+    static const struct step ended[] = {IOW(LOW(10), 0x18044), IOR(LOW(10), 0x1c044), EOI,
+                                        IOR(LOW(10), 0x18044), LINE(INTR, 0)};
+    RUN(&f.rig, ended);
+    irq_set(&a, 0);
+    irq_set(&a, 1);
+    irq_set(&a, 0);
+    static const struct step nothing[] = {IOW(LOW(10), 0x8044), LINE(INTR, 0)};
+    RUN(&f.rig, nothing);
+    teardown(&f);
+}
+
+Test(ioapic, polarity)
+{
+    struct fixture f;
+    setup(&f);
+    struct irq_line edge = irq_router_line(f.irqs, 4), level = irq_router_line(f.irqs, 11);
+    static const struct step on[] = {ENABLE, STORE(L(0x350), 0x10700), IOW(LOW(4), 0x2040),
+                                     LINE(INTR, 0)};
+    RUN(&f.rig, on);
+    irq_set(&edge, 1);
+    static const struct step rise[] = {LINE(INTR, 0)};
+    RUN(&f.rig, rise);
+    irq_set(&edge, 0);
+    cr_expect_eq(lapic_ack(f.lapic), 0x40, "active low: the falling edge");
+    irq_set(&level, 1);
+    static const struct step low[] = {EOI, IOW(LOW(11), 0xa045), LINE(INTR, 0)};
+    RUN(&f.rig, low);
+    irq_set(&level, 0);
+    cr_expect_eq(lapic_ack(f.lapic), 0x45, "active low: while it is low");
+    irq_set(&level, 1);
+    static const struct step end[] = {EOI, LINE(INTR, 0), IOR(LOW(11), 0xa045)};
+    RUN(&f.rig, end);
     teardown(&f);
 }
 

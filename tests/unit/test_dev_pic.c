@@ -116,9 +116,9 @@ Test(pic, edge_and_level)
     struct fixture f;
     setup(&f);
     irq(&f, 5, 1);
-    irq(&f, 5, 0);
-    cr_expect_eq(pic_ack(f.pic), 0x25, "an edge stays latched");
+    cr_expect_eq(pic_ack(f.pic), 0x25);
     static const struct step level[] = {OUT(0x20, 0x20), LINE(INT, 0), OUT(0x4d0, 0x20)};
+    irq(&f, 5, 0);
     RUN(&f.rig, level);
     irq(&f, 5, 1);
     cr_expect_eq(pic_ack(f.pic), 0x25);
@@ -127,6 +127,47 @@ Test(pic, edge_and_level)
     irq(&f, 5, 0);
     static const struct step gone[] = {LINE(INT, 0)};
     RUN(&f.rig, gone);
+    teardown(&f);
+}
+
+/* A driver that polls takes a request back: it must not come later. */
+Test(pic, withdrawn_before_the_acknowledge)
+{
+    struct fixture f;
+    setup(&f);
+    static const struct step requested[] = {OUT(0x20, 0x0a), OUT(0xa0, 0x0a), LINE(INT, 1)};
+    static const struct step gone[] = {IN(0x20, 0), IN(0xa0, 0), LINE(INT, 0)};
+    for (unsigned n = 0; n < 16; n++) {
+        if (n == 2)
+            continue;
+        irq(&f, n, 1);
+        RUN(&f.rig, requested);
+        irq(&f, n, 0);
+        RUN(&f.rig, gone);
+        cr_expect_eq(pic_ack(f.pic), 0x27, "input %u", n);
+    }
+    static const struct step polled[] = {OUT(0x20, 0x0c), IN(0x20, 0), OUT(0x20, 0x0b),
+                                         IN(0x20, 0)};
+    RUN(&f.rig, polled);
+    irq(&f, 1, 1);
+    irq(&f, 1, 0);
+    irq(&f, 1, 1);
+    cr_expect_eq(pic_ack(f.pic), 0x21, "the next edge counts");
+    irq(&f, 1, 0);
+    static const struct step served[] = {IN(0x20, 2)};
+    RUN(&f.rig, served);
+    teardown(&f);
+}
+
+/* The slave's request falls after the master has begun to answer for it. */
+Test(pic, slave_without_a_request)
+{
+    struct fixture f;
+    setup(&f);
+    edge(&f, 8);
+    static const struct step mask[] = {OUT(0x21, 0xfb), OUT(0xa1, 0xff), LINE(INT, 0)};
+    RUN(&f.rig, mask);
+    cr_expect_eq(pic_ack(f.pic), 0x27);
     teardown(&f);
 }
 

@@ -120,6 +120,32 @@ Test(pit, mode3_counts_by_two)
     teardown(&f);
 }
 
+/* Channel 0 in mode 3: OUT is low in the second half, and the request with it. */
+Test(pit, mode3_drives_a_level)
+{
+    struct fixture f;
+    setup(&f);
+    static const struct step load[] = {OUT(0x43, 0x36), OUT(0x40, 0xe9), OUT(0x40, 0x03)};
+    RUN(&f.rig, load); /* 1001 ticks: 501 of them high */
+    for (unsigned cycle = 0; cycle < 5; cycle++) {
+        wait_until_tick(&f, 1001 * cycle + 500);
+        cr_expect_eq(f.rig.level[OUT0], 1);
+        wait_until_tick(&f, 1001 * cycle + 501);
+        cr_expect_eq(f.rig.level[OUT0], 0);
+        wait_until_tick(&f, 1001 * cycle + 1000);
+        cr_expect_eq(f.rig.level[OUT0], 0);
+    }
+    cr_expect_eq(f.rig.edges[OUT0], 5);
+    /* Seen late, in the low half: the edge is shown all the same, for a moment. */
+    rig_oversleep(&f.rig, ns_of(700));
+    cr_expect_eq(f.rig.level[OUT0], 1);
+    rig_wait(&f.rig, 10000);
+    cr_expect_eq(f.rig.level[OUT0], 0);
+    wait_until_tick(&f, 1001 * 7);
+    cr_expect_eq(f.rig.level[OUT0], 1);
+    teardown(&f);
+}
+
 Test(pit, mode2_new_count_waits_for_the_period)
 {
     struct fixture f;
