@@ -8,6 +8,7 @@
 #include "devices/acpi.h"
 #include "devices/aml.h"
 #include "devices/fw_cfg.h"
+#include "devices/hpet.h"
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
 #include "devices/pci.h"
@@ -172,6 +173,21 @@ static size_t build_madt(struct builder *b)
     return start;
 }
 
+static size_t build_hpet(struct builder *b)
+{
+    struct aml *a = &b->out;
+    size_t start = begin_table(b, "HPET", 1);
+    aml_le(a, HPET_ID, 4);
+    static const uint8_t registers[] = {0, 64, 0, 0}; /* memory, 64 bits wide */
+    aml_bytes(a, registers, sizeof registers);
+    aml_le(a, HPET_BASE, 8);
+    aml_byte(a, 0);  /* the first and only block */
+    aml_le(a, 0, 2); /* ticks that a periodic timer must have at least: no matter */
+    aml_byte(a, 0);  /* the page may hold other things */
+    finish_table(b, start);
+    return start;
+}
+
 /* --- DSDT --- */
 
 static const char *const links[4] = {"LNKA", "LNKB", "LNKC", "LNKD"};
@@ -226,6 +242,17 @@ static void dsdt_isa(struct aml *a, const struct acpi_config *c)
     if (c->com2)
         dsdt_isa_device(a, "COM2", "PNP0501", 2, com2, 1, 3);
     aml_end(a, isa);
+}
+
+static void dsdt_hpet(struct aml *a)
+{
+    size_t device = aml_device_begin(a, "HPET");
+    dsdt_hid(a, "PNP0103", 0);
+    aml_name(a, "_CRS");
+    size_t resources = aml_resources_begin(a);
+    aml_res_memory_fixed(a, HPET_BASE, HPET_SIZE);
+    aml_resources_end(a, resources);
+    aml_end(a, device);
 }
 
 static void dsdt_root_resources(struct aml *a, const struct acpi_config *c)
@@ -367,6 +394,7 @@ static size_t build_dsdt(struct builder *b, const struct acpi_config *c)
     dsdt_routing(a);
     dsdt_isa(a, c);
     aml_end(a, root);
+    dsdt_hpet(a);
     for (unsigned i = 0; i < 4; i++)
         dsdt_link(a, i);
     aml_end(a, scope);
@@ -391,9 +419,11 @@ static size_t build_tables(struct builder *b, const struct acpi_config *c)
     size_t dsdt = build_dsdt(b, c);
     size_t fadt = build_fadt(b, facs, dsdt);
     size_t madt = build_madt(b);
+    size_t hpet = build_hpet(b);
     size_t rsdt = begin_table(b, "RSDT", 1);
     put_pointer(b, fadt);
     put_pointer(b, madt);
+    put_pointer(b, hpet);
     finish_table(b, rsdt);
     return rsdt;
 }

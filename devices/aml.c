@@ -317,6 +317,15 @@ void aml_res_interrupts(struct aml *a, const uint32_t *irqs, uint8_t count)
         aml_le(a, irqs[i], 4);
 }
 
+void aml_res_memory_fixed(struct aml *a, uint32_t base, uint32_t size)
+{
+    aml_byte(a, 0x86);
+    aml_le(a, 9, 2);
+    aml_byte(a, 0);
+    aml_le(a, base, 4);
+    aml_le(a, size, 4);
+}
+
 /* An address-space descriptor: producer, positive decode, both ends fixed. */
 static void window(struct aml *a, uint8_t tag, uint8_t type, uint8_t flags, uint64_t first,
                    uint64_t last, unsigned size)

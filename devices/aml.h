@@ -57,6 +57,7 @@ void aml_res_irq(struct aml *a, unsigned irq);
 void aml_res_interrupts(struct aml *a, const uint32_t *irqs, uint8_t count);
 void aml_res_bus_numbers(struct aml *a, uint16_t first, uint16_t last);
 void aml_res_io_window(struct aml *a, uint16_t first, uint16_t last);
+void aml_res_memory_fixed(struct aml *a, uint32_t base, uint32_t size); /* read-only */
 void aml_res_memory_window(struct aml *a, uint32_t first, uint32_t last, bool cacheable);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "devices/debug_ports.h"
 #include "devices/fw_cfg.h"
+#include "devices/hpet.h"
 #include "devices/i8042.h"
 #include "devices/ioapic.h"
 #include "devices/irq.h"
@@ -43,6 +44,7 @@ struct platform {
     struct pic *pic;
     struct ioapic *ioapic;
     struct irq_router *irqs;
+    struct hpet *hpet;
     struct pit *pit;
     struct rtc *rtc;
     struct i8042 *i8042;
@@ -202,6 +204,21 @@ static bool create_interrupts(struct platform *p)
     return !bus_map_port(m->bus, FPU_BUSY_PORT, 2, &fpu_port_ops, p);
 }
 
+static bool create_timers(struct platform *p)
+{
+    struct machine *m = p->machine;
+    struct irq_line pins[HPET_PINS];
+    for (unsigned i = 0; i < HPET_PINS; i++)
+        pins[i] = irq_router_line(p->irqs, HPET_PIN_FIRST + i);
+    p->hpet = hpet_create(m->bus, m->clock, irq_router_line(p->irqs, GSI_PIT),
+                          irq_router_line(p->irqs, GSI_RTC), pins);
+    if (!p->hpet)
+        return false;
+    p->pit = pit_create(m->bus, m->clock, hpet_pit_line(p->hpet));
+    p->rtc = rtc_create(m->bus, m->clock, hpet_rtc_line(p->hpet));
+    return p->pit && p->rtc;
+}
+
 static bool create_devices(struct platform *p)
 {
     struct machine *m = p->machine;
@@ -212,8 +229,6 @@ static bool create_devices(struct platform *p)
     struct chardev serial = console_chardev(p->console);
     struct dma dma = {dma_read, dma_write, m};
 
-    p->pit = pit_create(bus, m->clock, irq_router_line(irqs, GSI_PIT));
-    p->rtc = rtc_create(bus, m->clock, irq_router_line(irqs, GSI_RTC));
     p->i8042 = i8042_create(bus, irq_router_line(irqs, GSI_KEYBOARD),
                             irq_router_line(irqs, GSI_MOUSE), a20, control);
     p->com1 = uart_create(bus, m->clock, UART_COM1, irq_router_line(irqs, GSI_COM1), serial);
@@ -227,8 +242,8 @@ static bool create_devices(struct platform *p)
     p->post = debug_post_create(bus);
     if (m->config.debug_exit)
         p->debug_exit = debug_exit_create(bus, DEBUG_EXIT_PORT, control);
-    return p->pit && p->rtc && p->i8042 && p->com1 && p->pci && p->pm && p->fw_cfg && p->e9 &&
-           p->post && (p->debug_exit || !m->config.debug_exit);
+    return p->i8042 && p->com1 && p->pci && p->pm && p->fw_cfg && p->e9 && p->post &&
+           (p->debug_exit || !m->config.debug_exit);
 }
 
 /* What firmware and test kernels ask fw_cfg about the machine. */
@@ -259,7 +274,7 @@ struct platform *platform_create(struct machine *m, char *err, size_t err_size, 
         free(p);
         return NULL;
     }
-    if (!create_interrupts(p) || !create_devices(p) || !describe_machine(p)) {
+    if (!create_interrupts(p) || !create_timers(p) || !create_devices(p) || !describe_machine(p)) {
         snprintf(err, err_size, "cannot create the devices: out of memory");
         platform_destroy(p);
         return NULL;
@@ -291,6 +306,8 @@ void platform_destroy(struct platform *p)
         rtc_destroy(p->rtc);
     if (p->pit)
         pit_destroy(p->pit);
+    if (p->hpet)
+        hpet_destroy(p->hpet);
     if (p->irqs)
         irq_router_destroy(p->irqs);
     if (p->ioapic)
@@ -310,6 +327,7 @@ void platform_reset(struct platform *p)
     pic_reset(p->pic);
     ioapic_reset(p->ioapic);
     irq_router_reset(p->irqs);
+    hpet_reset(p->hpet);
     pit_reset(p->pit);
     rtc_reset(p->rtc);
     i8042_reset(p->i8042);

@@ -20,8 +20,8 @@ enum {
 };
 
 /* Where the board answers; the input adds an offset. */
-static const uint64_t bases[] = {0xfec00000, 0xfee00000, 0xa0000, 0xfff00000,
-                                 0xfffff000, 0,          0xe0000, 0x100000000ull};
+static const uint64_t bases[] = {0xfec00000, 0xfed00000, 0xfee00000, 0xa0000,       0xfff00000,
+                                 0xfffff000, 0,          0xe0000,    0x100000000ull};
 
 static void step(struct machine *m, struct reader *r, uint64_t *now)
 {

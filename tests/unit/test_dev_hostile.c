@@ -10,6 +10,7 @@
 #include "devices/lapic.h"
 #include "devices/pci.h"
 #include "devices/pic.h"
+#include "devices/hpet.h"
 #include "devices/pit.h"
 #include "devices/pm.h"
 #include "devices/rtc.h"
@@ -25,6 +26,7 @@ struct board {
     struct pic *pic;
     struct ioapic *ioapic;
     struct irq_router *irqs;
+    struct hpet *hpet;
     struct pit *pit;
     struct rtc *rtc;
     struct i8042 *kbd;
@@ -107,8 +109,13 @@ static void setup(struct board *b)
     lapic_connect_pic(b->lapic, b->pic);
     b->ioapic = ioapic_create(bus, b->lapic);
     b->irqs = irq_router_create(b->pic, b->ioapic);
-    b->pit = pit_create(bus, clock, irq_router_line(b->irqs, 0));
-    b->rtc = rtc_create(bus, clock, irq_router_line(b->irqs, 8));
+    struct irq_line pins[HPET_PINS];
+    for (unsigned i = 0; i < HPET_PINS; i++)
+        pins[i] = irq_router_line(b->irqs, HPET_PIN_FIRST + i);
+    b->hpet =
+        hpet_create(bus, clock, irq_router_line(b->irqs, 0), irq_router_line(b->irqs, 8), pins);
+    b->pit = pit_create(bus, clock, hpet_pit_line(b->hpet));
+    b->rtc = rtc_create(bus, clock, hpet_rtc_line(b->hpet));
     rtc_set_time(b->rtc, 1000000000);
     b->kbd = i8042_create(bus, irq_router_line(b->irqs, 1), irq_router_line(b->irqs, 12),
                           rig_line(&b->rig, 3), control);
@@ -140,6 +147,7 @@ static void teardown(struct board *b)
     i8042_destroy(b->kbd);
     rtc_destroy(b->rtc);
     pit_destroy(b->pit);
+    hpet_destroy(b->hpet);
     irq_router_destroy(b->irqs);
     ioapic_destroy(b->ioapic);
     pic_destroy(b->pic);
@@ -159,11 +167,14 @@ static uint16_t some_port(struct board *b)
 
 static uint64_t some_address(struct board *b)
 {
-    switch (draw(b) & 3) {
+    switch (draw(b) & 7) {
     case 0:
         return IOAPIC_BASE + (draw(b) & 0x1f);
     case 1:
         return draw(b);
+    case 2:
+    case 3:
+        return HPET_BASE + (draw(b) & 0x1ff);
     default:
         return LAPIC_DEFAULT_BASE + (draw(b) & 0xfff);
     }

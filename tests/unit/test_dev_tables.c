@@ -4,6 +4,7 @@
 #include "devices/acpi.h"
 #include "devices/aml.h"
 #include "devices/fw_cfg.h"
+#include "devices/hpet.h"
 #include "devices/mptable.h"
 #include "scripted_bus.h"
 
@@ -45,9 +46,13 @@ static void check_tree(const uint8_t *rsdp)
     cr_assert(!memcmp(rsdp, "RSD PTR ", 8));
     cr_expect_eq(sum(rsdp, 20), 0);
     const uint8_t *rsdt = table(get32(rsdp + 16), "RSDT");
-    cr_assert_eq(get32(rsdt + 4), 36 + 8);
+    cr_assert_eq(get32(rsdt + 4), 36 + 12);
     const uint8_t *fadt = table(get32(rsdt + 36), "FACP");
     const uint8_t *madt = table(get32(rsdt + 40), "APIC");
+    const uint8_t *hpet = table(get32(rsdt + 44), "HPET");
+    cr_expect_eq(get32(hpet + 4), 56);
+    cr_expect_eq(get32(hpet + 36), HPET_ID);
+    cr_expect_eq(get32(hpet + 44), HPET_BASE);
     cr_expect_eq(get32(fadt + 4), 116);
     uint32_t facs = get32(fadt + 36);
     cr_expect_eq(facs % 64, 0);
