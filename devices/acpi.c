@@ -31,7 +31,6 @@
 #define FADT_WBINVD     (1u << 0)
 #define FADT_PROC_C1    (1u << 2)
 #define FADT_SLP_BUTTON (1u << 5) /* no sleep button in the fixed registers */
-#define FADT_FIX_RTC    (1u << 6) /* nor RTC wake */
 #define RTC_CENTURY     0x32
 #define NO_C2           0x0fff /* latencies too long to use */
 
@@ -136,7 +135,7 @@ static size_t build_fadt(struct builder *b, size_t facs, size_t dsdt)
     aml_le(a, 0, 8); /* cache flush size and stride, duty cycle, day and month alarm */
     aml_byte(a, RTC_CENTURY);
     aml_le(a, 0, 3);
-    aml_le(a, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC, 4);
+    aml_le(a, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON, 4);
     finish_table(b, start);
     return start;
 }
@@ -377,6 +376,17 @@ static void dsdt_link(struct aml *a, unsigned i)
     aml_end(a, device);
 }
 
+static void dsdt_sleep(struct aml *a, const char *state, unsigned type)
+{
+    aml_name(a, state);
+    size_t package = aml_package_begin(a, 4);
+    aml_integer(a, type);
+    aml_integer(a, type);
+    aml_integer(a, 0);
+    aml_integer(a, 0);
+    aml_end(a, package);
+}
+
 static size_t build_dsdt(struct builder *b, const struct acpi_config *c)
 {
     struct aml *a = &b->out;
@@ -399,13 +409,8 @@ static size_t build_dsdt(struct builder *b, const struct acpi_config *c)
         dsdt_link(a, i);
     aml_end(a, scope);
 
-    aml_name(a, "\\_S5");
-    size_t package = aml_package_begin(a, 4);
-    aml_integer(a, PM_SLP_TYP_S5);
-    aml_integer(a, PM_SLP_TYP_S5);
-    aml_integer(a, 0);
-    aml_integer(a, 0);
-    aml_end(a, package);
+    dsdt_sleep(a, "\\_S3", PM_SLP_TYP_S3);
+    dsdt_sleep(a, "\\_S5", PM_SLP_TYP_S5);
     finish_table(b, start);
     return start;
 }
@@ -437,6 +442,11 @@ static void build_rsdp(uint8_t out[RSDP_SIZE], uint32_t rsdt)
     aml_byte(&a, 0);
     aml_le(&a, rsdt, 4);
     out[8] = checksum(out, RSDP_SIZE);
+}
+
+uint32_t acpi_facs(uint32_t gpa)
+{
+    return gpa + RSDP_ALIGNED;
 }
 
 size_t acpi_build(const struct acpi_config *c, uint32_t gpa, uint8_t *buf, size_t size)

@@ -101,7 +101,13 @@ struct dma {
 };
 
 /* --- what a device may ask of the machine --- */
-enum machine_event { MACHINE_POWER_OFF, MACHINE_RESET, MACHINE_DEBUG_EXIT };
+enum machine_event {
+    MACHINE_POWER_OFF,
+    MACHINE_RESET,
+    MACHINE_DEBUG_EXIT,
+    MACHINE_SUSPEND, /* to RAM, until MACHINE_WAKE */
+    MACHINE_WAKE,
+};
 struct machine_control {
     void (*event)(void *opaque, enum machine_event event, uint32_t value);
     void *opaque;

@@ -5,7 +5,8 @@
  * to date when somebody looks, and a host timer is armed only while its interrupt is enabled. There
  * is no system management mode: the SMI command port does itself what a BIOS's handler would do,
  * turn SCI_EN on and off, and the APMC enable bit reads as set, by which firmware knows not to
- * install a handler. Reference: 82371AB datasheet (290562), 7.1-7.2; ACPI 1.0b, 4.7. */
+ * install a handler. Suspended, the machine wakes by the power button or an enabled RTC alarm.
+ * Reference: 82371AB datasheet (290562), 7.1-7.2; ACPI 1.0b, 4.7. */
 #include "devices/pm.h"
 #include "devices/pci.h"
 
@@ -30,6 +31,8 @@
 enum { PM1_STS = 0, PM1_EN = 2, PM1_CNT = 4, PM_TMR = 8 };
 #define STS_TIMER      0x0001
 #define STS_POWER      0x0100
+#define STS_RTC        0x0400
+#define STS_WAKE       0x8000
 #define STS_BITS       0x8d31
 #define EN_BITS        0x0521
 #define CNT_SCI_EN     0x0001
@@ -47,6 +50,8 @@ struct pm {
     uint16_t base; /* at which the block is mapped, 0: nowhere */
     uint16_t sts, en, cnt;
     uint16_t gpe_sts, gpe_en;
+    bool suspended;
+    bool waking; /* the next reset is the one that ends suspend */
     uint8_t apm[APM_SIZE];
     uint64_t halves; /* of the timer's period, that sts knows of */
 };
@@ -84,10 +89,46 @@ static void expired(void *opaque)
     refresh(opaque);
 }
 
+static void tell(struct pm *p, enum machine_event event)
+{
+    if (p->control.event)
+        p->control.event(p->control.opaque, event, 0);
+}
+
+/* Ends suspend if there is a reason to. */
+static void look_for_wake(struct pm *p)
+{
+    if (!p->suspended || !(p->sts & (STS_POWER | (p->en & STS_RTC))))
+        return;
+    p->suspended = false;
+    p->waking = true;
+    p->sts |= STS_WAKE;
+    tell(p, MACHINE_WAKE);
+}
+
+static void happened(struct pm *p, uint16_t status)
+{
+    p->sts |= status;
+    refresh(p);
+    look_for_wake(p);
+}
+
 void pm_power_button(struct pm *p)
 {
-    p->sts |= STS_POWER;
-    refresh(p);
+    happened(p, STS_POWER);
+}
+
+static void set_alarm(void *controller, unsigned input, int level)
+{
+    struct pm *p = controller;
+    (void)input;
+    if (level)
+        happened(p, STS_RTC);
+}
+
+struct irq_line pm_alarm_line(struct pm *p)
+{
+    return (struct irq_line){set_alarm, p, 0};
 }
 
 /* --- the fixed registers, by bytes as ACPI allows --- */
@@ -119,8 +160,15 @@ static uint32_t block_read(void *dev, uint32_t off, unsigned size)
 static void write_control(struct pm *p, uint16_t value)
 {
     p->cnt = (value & CNT_BITS & ~CNT_SCI_EN) | (p->cnt & CNT_SCI_EN);
-    if ((value & CNT_SLP_EN) && CNT_SLP_TYP(value) == PM_SLP_TYP_S5 && p->control.event)
-        p->control.event(p->control.opaque, MACHINE_POWER_OFF, 0);
+    if (!(value & CNT_SLP_EN))
+        return;
+    if (CNT_SLP_TYP(value) == PM_SLP_TYP_S5) {
+        tell(p, MACHINE_POWER_OFF);
+    } else if (CNT_SLP_TYP(value) == PM_SLP_TYP_S3) {
+        p->suspended = true;
+        tell(p, MACHINE_SUSPEND);
+        look_for_wake(p);
+    }
 }
 
 /* Replaces one byte of a 16-bit register. */
@@ -258,7 +306,11 @@ static void reset(void *dev)
     c[CFG_PMREGMISC] = 0;
     c[CFG_DEVACTB_HI] = APMC_EN;
     map_block(p);
-    p->sts = p->en = p->cnt = p->gpe_sts = p->gpe_en = 0;
+    if (!p->waking)
+        p->sts = p->en = p->cnt = 0;
+    p->cnt &= CNT_SCI_EN;
+    p->gpe_sts = p->gpe_en = 0;
+    p->suspended = p->waking = false;
     memset(p->apm, 0, sizeof(p->apm));
     p->halves = ticks(p) / TIMER_HALF;
     refresh(p);

@@ -55,7 +55,7 @@ enum {
 struct rtc {
     struct bus *bus;
     struct clock *clock;
-    struct irq_line irq;
+    struct irq_line irq, alarm;
     struct timer *timer;
     uint8_t index;
     uint8_t cmos[CMOS_SIZE];
@@ -198,6 +198,7 @@ static void update_irq(struct rtc *r)
     bool request = r->cmos[R_C] & r->cmos[R_B] & FLAGS;
     r->cmos[R_C] = (r->cmos[R_C] & FLAGS) | (request ? FLAG_IRQ : 0);
     irq_set(&r->irq, request);
+    irq_set(&r->alarm, !!(r->cmos[R_C] & r->cmos[R_B] & FLAG_ALARM));
 }
 
 /* Sets the flags for what has happened since the last look. */
@@ -403,7 +404,8 @@ void rtc_reset(struct rtc *r)
     refresh(r);
 }
 
-struct rtc *rtc_create(struct bus *bus, struct clock *clock, struct irq_line irq8)
+struct rtc *rtc_create(struct bus *bus, struct clock *clock, struct irq_line irq8,
+                       struct irq_line alarm)
 {
     struct rtc *r = calloc(1, sizeof(*r));
     if (!r)
@@ -411,6 +413,7 @@ struct rtc *rtc_create(struct bus *bus, struct clock *clock, struct irq_line irq
     r->bus = bus;
     r->clock = clock;
     r->irq = irq8;
+    r->alarm = alarm;
     r->timer = timer_create_on(clock, expired, r);
     if (!r->timer || bus_map_port(bus, 0x70, 2, &rtc_ops, r)) {
         timer_destroy(r->timer);

@@ -7,7 +7,8 @@
 
 struct rtc;
 /* Starts at the host's wall-clock time, UTC, and follows `clock` from then on. */
-struct rtc *rtc_create(struct bus *bus, struct clock *clock, struct irq_line irq8);
+struct rtc *rtc_create(struct bus *bus, struct clock *clock, struct irq_line irq8,
+                       struct irq_line alarm);
 void rtc_destroy(struct rtc *r);
 void rtc_reset(struct rtc *r);
 void rtc_set_time(struct rtc *r, int64_t unix_seconds);

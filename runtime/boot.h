@@ -26,6 +26,8 @@ struct boot {
 /* Loads what the configuration names: a ROM, or a kernel and its companions, and sets the processor
  * to its entry. Can run again after a reset. */
 bool boot_load(struct machine *m, char *err, size_t err_size);
+/* What firmware does when suspend to RAM ends; false if the guest has set no way to go on. */
+bool boot_wake(struct machine *m);
 /* Images stay open until then: a reset in the sandbox can open nothing. */
 void boot_close_files(struct machine *m);
 

@@ -309,7 +309,8 @@ void cli_print_run_help(FILE *out)
         fprintf(out, "  --%s %-*s %s\n", options[i].name, 22 - (int)strlen(options[i].name),
                 argument, options[i].help);
     }
-    fputs("\nOn the terminal: Ctrl-a x leaves, Ctrl-a Ctrl-a sends Ctrl-a.\n"
+    fputs("\nOn the terminal: Ctrl-a x leaves, Ctrl-a p presses the power button, Ctrl-a Ctrl-a "
+          "sends Ctrl-a.\n"
           "Exit status: 0 power-off or Ctrl-a x; V << 1 | 1 debug exit; 1 the monitor failed;\n"
           "2 bad usage or image; 3 the guest died of a triple fault; 4 timeout.\n",
           out);

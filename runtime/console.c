@@ -12,6 +12,7 @@
 #include "runtime/console.h"
 
 #include "runtime/machine.h"
+#include "runtime/platform.h"
 #include "runtime/sandbox.h"
 
 #include <errno.h>
@@ -97,6 +98,10 @@ static void escape_command(struct console *c, uint8_t byte)
     case 'x':
     case 'X':
         machine_stop(c->machine, END_QUIT);
+        break;
+    case 'p':
+    case 'P':
+        platform_power_button(c->machine->platform);
         break;
     case 'c':
     case 'C':

@@ -200,6 +200,8 @@ static void serve_request(struct machine *m, struct vcpu *v)
     machine_poll(m);
     if (!machine_start_processor(m, m->end_message, sizeof m->end_message))
         machine_stop(m, END_ERROR);
+    if (m->wake_pending && !machine_wake(m, m->end_message, sizeof m->end_message))
+        machine_stop(m, END_ERROR);
     if (m->reset_pending && !atomic_load(&m->stop)) {
         m->reset_pending = false;
         if (!machine_reset(m, m->end_message, sizeof m->end_message))
@@ -219,10 +221,11 @@ static void run_slice(struct machine *m, struct vcpu *v)
     if (atomic_load_explicit(&v->request, memory_order_relaxed))
         serve_request(m, v);
     m->activity = ACT_DELIVERY;
-    if (atomic_load_explicit(&m->stop, memory_order_relaxed) || take_interrupt(m, v))
+    if (atomic_load_explicit(&m->stop, memory_order_relaxed) ||
+        (!m->suspended && take_interrupt(m, v)))
         return;
     m->activity = ACT_INTERPRETER;
-    if (v->halted)
+    if (v->halted || m->suspended)
         machine_idle(m);
     else if (m->lockstep)
         lockstep_run(m->lockstep);

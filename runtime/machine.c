@@ -233,7 +233,7 @@ bool machine_start_processor(struct machine *m, char *err, size_t err_size)
     return !(init || start) || restart_lockstep(m, err, err_size);
 }
 
-bool machine_reset(struct machine *m, char *err, size_t err_size)
+static void reset_processor(struct machine *m)
 {
     struct vcpu *v = m->vcpu;
     vcpu_reset(v);
@@ -243,7 +243,23 @@ bool machine_reset(struct machine *m, char *err, size_t err_size)
     v->shadow = SHADOW_NONE;
     v->delivering = -1;
     v->exc.pending = false;
+    m->suspended = m->wake_pending = false;
+}
+
+bool machine_wake(struct machine *m, char *err, size_t err_size)
+{
+    reset_processor(m);
+    platform_wake(m->platform);
+    mmu_flush_all(m->vcpu);
+    if (boot_wake(m))
+        return restart_lockstep(m, err, err_size);
+    return machine_reset(m, err, err_size);
+}
+
+bool machine_reset(struct machine *m, char *err, size_t err_size)
+{
+    reset_processor(m);
     platform_reset(m->platform);
-    mmu_flush_all(v);
+    mmu_flush_all(m->vcpu);
     return boot_load(m, err, err_size) && restart_lockstep(m, err, err_size);
 }

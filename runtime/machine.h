@@ -69,14 +69,15 @@ struct machine {
     struct profile *profile;   /* --profile, else NULL */
     struct perf_map *perf_map; /* --perf-map, else NULL */
     struct guest_symbols *symbols;
-    activity_word activity;     /* of the vCPU's thread */
-    volatile uint64_t fault_pc; /* during ACT_FAULT: where translated code was interrupted */
-    _Atomic uint32_t stop;      /* enum machine_end + 1 once something asked for the end */
-    struct boot_file *files;    /* images, open for a reset to load them again; boot.c */
-    bool rom_loaded;            /* the --bios image is in place */
-    bool reset_pending;         /* a device asked for a reset; the loop does it */
-    uint32_t end_value;         /* debug-exit code */
-    char end_message[256];      /* of END_ERROR */
+    activity_word activity;       /* of the vCPU's thread */
+    volatile uint64_t fault_pc;   /* during ACT_FAULT: where translated code was interrupted */
+    _Atomic uint32_t stop;        /* enum machine_end + 1 once something asked for the end */
+    struct boot_file *files;      /* images, open for a reset to load them again; boot.c */
+    bool suspended, wake_pending; /* to RAM, see boot_wake.c */
+    bool rom_loaded;              /* the --bios image is in place */
+    bool reset_pending;           /* a device asked for a reset; the loop does it */
+    uint32_t end_value;           /* debug-exit code */
+    char end_message[256];        /* of END_ERROR */
 };
 
 /* NULL on error, with one line (no newline) in err that says what and where; *bad_input tells a
@@ -92,6 +93,8 @@ void machine_stop(struct machine *m, enum machine_end end);
 void machine_kick(struct machine *m);
 /* Serves INIT and SIPI, as far as they have come. False as machine_reset(). */
 bool machine_start_processor(struct machine *m, char *err, size_t err_size);
+/* Ends suspend to RAM; without a way to go on, a reset. */
+bool machine_wake(struct machine *m, char *err, size_t err_size);
 /* The processor and all devices as after RESET, and the images loaded again. False, with one line
  * in err, if an image can't be loaded. */
 bool machine_reset(struct machine *m, char *err, size_t err_size);

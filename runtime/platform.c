@@ -79,6 +79,12 @@ static void control_event(void *opaque, enum machine_event event, uint32_t value
         m->end_value = value;
         machine_stop(m, END_DEBUG_EXIT);
         break;
+    case MACHINE_SUSPEND:
+        m->suspended = true;
+        break;
+    case MACHINE_WAKE:
+        m->wake_pending = true;
+        break;
     }
     atomic_fetch_or(&m->vcpu->request, VCPU_REQ_EVENT);
 }
@@ -215,8 +221,7 @@ static bool create_timers(struct platform *p)
     if (!p->hpet)
         return false;
     p->pit = pit_create(m->bus, m->clock, hpet_pit_line(p->hpet));
-    p->rtc = rtc_create(m->bus, m->clock, hpet_rtc_line(p->hpet));
-    return p->pit && p->rtc;
+    return p->pit;
 }
 
 static bool create_devices(struct platform *p)
@@ -242,7 +247,8 @@ static bool create_devices(struct platform *p)
     p->post = debug_post_create(bus);
     if (m->config.debug_exit)
         p->debug_exit = debug_exit_create(bus, DEBUG_EXIT_PORT, control);
-    return p->i8042 && p->com1 && p->pci && p->pm && p->fw_cfg && p->e9 && p->post &&
+    p->rtc = p->pm ? rtc_create(bus, m->clock, hpet_rtc_line(p->hpet), pm_alarm_line(p->pm)) : NULL;
+    return p->rtc && p->i8042 && p->com1 && p->pci && p->pm && p->fw_cfg && p->e9 && p->post &&
            (p->debug_exit || !m->config.debug_exit);
 }
 
@@ -320,7 +326,8 @@ void platform_destroy(struct platform *p)
     free(p);
 }
 
-void platform_reset(struct platform *p)
+/* But for what has a battery. */
+static void reset_board(struct platform *p)
 {
     p->nmi = p->init = p->startup = false;
     lapic_reset(p->lapic);
@@ -329,11 +336,21 @@ void platform_reset(struct platform *p)
     irq_router_reset(p->irqs);
     hpet_reset(p->hpet);
     pit_reset(p->pit);
-    rtc_reset(p->rtc);
     i8042_reset(p->i8042);
     uart_reset(p->com1);
     pci_reset(p->pci); /* and with it the functions on it */
     fw_cfg_reset(p->fw_cfg);
+}
+
+void platform_reset(struct platform *p)
+{
+    reset_board(p);
+    rtc_reset(p->rtc);
+}
+
+void platform_wake(struct platform *p)
+{
+    reset_board(p);
 }
 
 void platform_bios_init(struct platform *p)
@@ -387,6 +404,16 @@ int platform_take_startup(struct platform *p)
 struct lapic *platform_lapic(struct platform *p)
 {
     return p->lapic;
+}
+
+struct rtc *platform_rtc(struct platform *p)
+{
+    return p->rtc;
+}
+
+void platform_power_button(struct platform *p)
+{
+    pm_power_button(p->pm);
 }
 
 struct fw_cfg *platform_fw_cfg(struct platform *p)

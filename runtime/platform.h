@@ -13,6 +13,8 @@ struct lapic;
 struct platform *platform_create(struct machine *m, char *err, size_t err_size, bool *bad_input);
 void platform_destroy(struct platform *p);
 void platform_reset(struct platform *p);
+/* The reset at the end of suspend to RAM: the calendar and what has woken the machine stay. */
+void platform_wake(struct platform *p);
 /* What firmware leaves behind: for machines that start a kernel directly. */
 void platform_bios_init(struct platform *p);
 /* Lets devices with a host side take input and offer output. */
@@ -29,6 +31,8 @@ bool platform_take_init(struct platform *p);
 int platform_take_startup(struct platform *p);
 
 struct lapic *platform_lapic(struct platform *p);
+struct rtc *platform_rtc(struct platform *p);
+void platform_power_button(struct platform *p);
 struct fw_cfg *platform_fw_cfg(struct platform *p);
 
 #endif

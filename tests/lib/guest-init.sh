@@ -4,6 +4,7 @@
 #   ringdown.mode=shell   a shell on the console; powers off when it ends (the default)
 #   ringdown.mode=demo    a short tour: processor, processes, hashing, a pipe; powers off
 #   ringdown.mode=boot    powers off at once
+#   ringdown.mode=suspend suspends to RAM twice, woken by the RTC; powers off
 #   ringdown.mode=idle    says IDLE and waits for ever
 #   ringdown.mode=run     executes /test/run.sh, says what it printed between two marks, powers off;
 #                         ringdown.parts=a,b are the parts of it to run
@@ -70,6 +71,16 @@ shell)
     setsid cttyhack sh
     ;;
 demo) tour ;;
+suspend)
+    i=0
+    dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null
+    sha256sum /tmp/data >/tmp/sum
+    while [ $i -lt 2 ]; do
+        i=$((i + 1))
+        echo +6 >/sys/class/rtc/rtc0/wakealarm && echo mem >/sys/power/state
+        sha256sum -c /tmp/sum && echo "AWAKE $i"
+    done
+    ;;
 idle)
     echo IDLE
     while :; do sleep 1000; done

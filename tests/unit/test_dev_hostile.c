@@ -115,14 +115,14 @@ static void setup(struct board *b)
     b->hpet =
         hpet_create(bus, clock, irq_router_line(b->irqs, 0), irq_router_line(b->irqs, 8), pins);
     b->pit = pit_create(bus, clock, hpet_pit_line(b->hpet));
-    b->rtc = rtc_create(bus, clock, hpet_rtc_line(b->hpet));
-    rtc_set_time(b->rtc, 1000000000);
     b->kbd = i8042_create(bus, irq_router_line(b->irqs, 1), irq_router_line(b->irqs, 12),
                           rig_line(&b->rig, 3), control);
     b->uart = uart_create(bus, clock, UART_COM1, irq_router_line(b->irqs, 4),
                           (struct chardev){fickle_sink, random_source, b});
     b->pci = pci_create(bus, b->irqs, control);
     b->pm = pm_create(bus, clock, b->pci, irq_router_line(b->irqs, 9), control);
+    b->rtc = rtc_create(bus, clock, hpet_rtc_line(b->hpet), pm_alarm_line(b->pm));
+    rtc_set_time(b->rtc, 1000000000);
     b->fw = fw_cfg_create(bus, (struct dma){ram_read, ram_write, b});
     b->exit = debug_exit_create(bus, DEBUG_EXIT_PORT, control);
     const struct pci_config card = {

@@ -259,6 +259,43 @@ Test(pm, block_and_power_off)
     teardown(&f);
 }
 
+/* The machine sleeps until there is a reason not to; the reset that ends it keeps the reasons. */
+Test(pm, suspend)
+{
+    struct fixture f;
+    setup(&f);
+    static const struct step sleep[] = {SEL(1, 3, 0x40), OUTL(0xcfc, 0x601), SEL(1, 3, 0x80),
+                                        OUT(0xcfc, 1),   OUT(0xb2, 0xf1),    OUTW(0x604, 0x2400)};
+    RUN(&f.rig, sleep);
+    cr_expect_eq(f.rig.event, MACHINE_SUSPEND);
+    struct irq_line alarm = pm_alarm_line(f.pm);
+    irq_set(&alarm, 1);
+    cr_expect_eq(f.rig.event, MACHINE_SUSPEND, "the alarm is not enabled");
+    irq_set(&alarm, 0);
+    static const struct step again[] = {OUTW(0x600, 0xffff), OUTW(0x602, 0x400),
+                                        OUTW(0x604, 0x2400)};
+    RUN(&f.rig, again);
+    cr_expect_eq(f.rig.event, MACHINE_SUSPEND);
+    irq_set(&alarm, 1);
+    cr_expect_eq(f.rig.event, MACHINE_WAKE);
+    pm_reset(f.pm);
+    static const struct step woken[] = {SEL(1, 3, 0x40), OUTL(0xcfc, 0x601), SEL(1, 3, 0x80),
+                                        OUT(0xcfc, 1),   INW(0x600, 0x8400), INW(0x602, 0x400),
+                                        INW(0x604, 1),   OUTW(0x604, 0x2400)};
+    RUN(&f.rig, woken);
+    cr_expect_eq(f.rig.event, MACHINE_WAKE, "the alarm's event is still there: no sleep");
+    pm_reset(f.pm);
+    pm_reset(f.pm);
+    static const struct step reset[] = {SEL(1, 3, 0x40),    OUTL(0xcfc, 0x601), SEL(1, 3, 0x80),
+                                        OUT(0xcfc, 1),      INW(0x600, 0),      OUT(0xb2, 0xf1),
+                                        OUTW(0x604, 0x2400)};
+    RUN(&f.rig, reset);
+    cr_expect_eq(f.rig.event, MACHINE_SUSPEND);
+    pm_power_button(f.pm);
+    cr_expect_eq(f.rig.event, MACHINE_WAKE);
+    teardown(&f);
+}
+
 Test(pm, timer)
 {
     struct fixture f;

@@ -3,6 +3,7 @@
 #include "devices/rtc.h"
 #include "scripted_bus.h"
 
+#define ALARM     1
 #define IRQ       8
 #define SECOND    1000000000ull
 #define GET(i, v) OUT(0x70, i), IN(0x71, v)
@@ -21,7 +22,7 @@ struct fixture {
 static void setup(struct fixture *f)
 {
     rig_init(&f->rig);
-    f->rtc = rtc_create(f->rig.bus, f->rig.clock, rig_line(&f->rig, IRQ));
+    f->rtc = rtc_create(f->rig.bus, f->rig.clock, rig_line(&f->rig, IRQ), rig_line(&f->rig, ALARM));
     rtc_set_time(f->rtc, START);
 }
 
