@@ -95,19 +95,22 @@ static int open_file(struct boot *b, const char *path, uint64_t *size)
     return -1;
 }
 
-/* The file as it was when it was first asked for, or NULL with a line. */
+/* The file as it was when it was opened, or NULL with a line. */
 static const struct boot_file *find_file(struct boot *b, const char *path)
 {
-    struct boot_file *f = b->m->files;
+    const struct boot_file *f = b->m->files;
     while (f && strcmp(f->path, path) != 0)
         f = f->next;
-    if (f)
-        return f;
-    f = calloc(1, sizeof *f);
-    if (!f) {
-        boot_complain(b, "%s: out of memory", path);
-        return NULL;
-    }
+    if (!f)
+        boot_complain(b, "%s: is not open", path);
+    return f;
+}
+
+static bool add_file(struct boot *b, const char *path)
+{
+    struct boot_file *f = calloc(1, sizeof *f);
+    if (!f)
+        return boot_fail(b, "%s: out of memory", path);
     f->fd = open_file(b, path, &f->size);
     f->path = strdup(path);
     if (f->fd < 0 || !f->path) {
@@ -117,11 +120,33 @@ static const struct boot_file *find_file(struct boot *b, const char *path)
         }
         free(f->path);
         free(f);
-        return NULL;
+        return false;
     }
     f->next = b->m->files;
     b->m->files = f;
-    return f;
+    return true;
+}
+
+/* A module's path ends where its arguments begin. */
+static bool add_module(struct boot *b, const char *spec)
+{
+    char *path = strndup(spec, strcspn(spec, " "));
+    bool ok = path ? add_file(b, path) : boot_fail(b, "out of memory");
+    free(path);
+    return ok;
+}
+
+bool boot_open_files(struct machine *m, char *err, size_t err_size)
+{
+    const struct machine_config *c = &m->config;
+    struct boot b = {.m = m, .err = err, .err_size = err_size};
+    const char *const single[] = {c->kernel, c->bios, c->initrd};
+    bool ok = true;
+    for (size_t i = 0; ok && i < sizeof single / sizeof single[0]; i++)
+        ok = !single[i] || add_file(&b, single[i]);
+    for (size_t i = 0; ok && i < c->module_count; i++)
+        ok = add_module(&b, c->modules[i]);
+    return ok;
 }
 
 void boot_close_files(struct machine *m)

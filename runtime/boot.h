@@ -23,6 +23,9 @@ struct boot {
     size_t err_size;
 };
 
+/* Opens all image files that the configuration names, which is all that can't be done in the
+ * sandbox. False with one line in err. */
+bool boot_open_files(struct machine *m, char *err, size_t err_size);
 /* Loads what the configuration names: a ROM, or a kernel and its companions, and sets the processor
  * to its entry. Can run again after a reset. */
 bool boot_load(struct machine *m, char *err, size_t err_size);

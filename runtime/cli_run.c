@@ -159,6 +159,8 @@ static int report(struct machine *m, enum machine_end end, const struct reports 
     case END_ERROR:
         status = complain(STATUS_FAILURE, m->end_message);
         break;
+    case END_BAD_IMAGE:
+        return complain(STATUS_USAGE, m->end_message);
     }
     return write_reports(m, reports, status);
 }

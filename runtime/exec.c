@@ -270,7 +270,7 @@ static int enter(struct machine *m)
     return 0;
 }
 
-/* Everything is open, mapped and created by now. */
+/* Everything is open, mapped and created by now; the images have not been looked at. */
 static int enter_sandbox(struct machine *m)
 {
     struct sandbox_report report = {0};
@@ -315,6 +315,10 @@ enum machine_end machine_run(struct machine *m)
         snprintf(m->end_message, sizeof m->end_message,
                  "cannot enter the sandbox: %s (--sandbox off runs without)", strerror(-error));
         return END_ERROR;
+    }
+    if (!m->loaded && !machine_load(m, m->end_message, sizeof m->end_message)) {
+        leave(m);
+        return END_BAD_IMAGE;
     }
     uint64_t start = host_ns();
     fpu_enter(v);

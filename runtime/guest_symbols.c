@@ -32,8 +32,10 @@ struct symbol {
 };
 
 struct symbol_file {
-    char *text; /* of the file, with a 0 behind it; names point into it */
-    size_t length;
+    const char *name;
+    int fd;              /* -1: closed */
+    char *text;          /* of the file, with a 0 behind it; names point into it */
+    size_t length, size; /* what has been read, what it had when it was opened */
     struct symbol *symbols;
     size_t count, capacity;
     uint32_t offset;
@@ -47,30 +49,41 @@ struct guest_symbols {
 
 /* --- reading --- */
 
-static int read_file(const char *path, struct symbol_file *f)
+static int open_file(const char *path, struct symbol_file *f)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), error = 0;
-    if (fd < 0)
+    f->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (f->fd < 0 || fstat(f->fd, &st) < 0)
         return -errno;
-    if (fstat(fd, &st) < 0)
-        error = -errno;
-    else if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX)
-        error = -EINVAL;
-    f->text = error ? NULL : malloc((size_t)st.st_size + 1);
-    if (!error && !f->text)
-        error = -ENOMEM;
-    while (!error && f->length < (size_t)st.st_size) {
-        ssize_t n = read(fd, f->text + f->length, (size_t)st.st_size - f->length);
+    if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX)
+        return -EINVAL;
+    f->size = (size_t)st.st_size;
+    return 0;
+}
+
+static void close_file(struct symbol_file *f)
+{
+    if (f->fd >= 0)
+        close(f->fd);
+    f->fd = -1;
+}
+
+static int read_file(struct symbol_file *f)
+{
+    int error = 0;
+    f->text = malloc(f->size + 1);
+    if (!f->text)
+        return -ENOMEM;
+    while (!error && f->length < f->size) {
+        ssize_t n = pread(f->fd, f->text + f->length, f->size - f->length, (off_t)f->length);
         if (n == 0)
             break;
         if (n < 0 && errno != EINTR)
             error = -errno;
         f->length += n > 0 ? (size_t)n : 0;
     }
-    if (!error)
-        f->text[f->length] = 0;
-    close(fd);
+    f->text[f->length] = 0;
+    close_file(f);
     return error;
 }
 
@@ -177,14 +190,22 @@ static void split_offset(char *path, struct symbol_file *f)
     f->fitted = true;
 }
 
-static const char *load(const char *file, struct symbol_file *f)
+static const char *open_named(const char *file, struct symbol_file *f)
 {
     char *path = strdup(file);
+    f->name = file;
+    f->fd = -1;
     if (!path)
         return strerror(ENOMEM);
     split_offset(path, f);
-    int error = read_file(path, f);
+    int error = open_file(path, f);
     free(path);
+    return error ? strerror(-error) : NULL;
+}
+
+static const char *load(struct symbol_file *f)
+{
+    int error = read_file(f);
     if (error)
         return strerror(-error);
     bool elf = f->length >= sizeof(Elf32_Ehdr) && !memcmp(f->text, ELFMAG, SELFMAG);
@@ -198,8 +219,8 @@ static const char *load(const char *file, struct symbol_file *f)
     return NULL;
 }
 
-struct guest_symbols *guest_symbols_create(const char *const *files, size_t count, char *err,
-                                           size_t err_size)
+struct guest_symbols *guest_symbols_open(const char *const *files, size_t count, char *err,
+                                         size_t err_size)
 {
     struct guest_symbols *s = calloc(1, sizeof *s);
     if (s)
@@ -210,7 +231,7 @@ struct guest_symbols *guest_symbols_create(const char *const *files, size_t coun
         return NULL;
     }
     for (s->count = 0; s->count < count;) {
-        const char *why = load(files[s->count], &s->files[s->count]);
+        const char *why = open_named(files[s->count], &s->files[s->count]);
         s->count++;
         if (!why)
             continue;
@@ -221,11 +242,24 @@ struct guest_symbols *guest_symbols_create(const char *const *files, size_t coun
     return s;
 }
 
+bool guest_symbols_load(struct guest_symbols *s, char *err, size_t err_size)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        const char *why = load(&s->files[i]);
+        if (!why)
+            continue;
+        snprintf(err, err_size, "--symbols: %s: %s", s->files[i].name, why);
+        return false;
+    }
+    return true;
+}
+
 void guest_symbols_destroy(struct guest_symbols *s)
 {
     if (!s)
         return;
     for (size_t i = 0; i < s->count; i++) {
+        close_file(&s->files[i]);
         free(s->files[i].text);
         free(s->files[i].symbols);
     }

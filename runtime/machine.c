@@ -107,14 +107,6 @@ static bool create_observers(struct maker *k)
 {
     struct machine *m = k->m;
     int error = 0;
-    if (m->config.symbol_files) {
-        *k->bad_input = true;
-        m->symbols =
-            guest_symbols_create(m->config.symbols, m->config.symbol_files, k->err, k->err_size);
-        if (!m->symbols)
-            return false;
-        *k->bad_input = false;
-    }
     if (m->config.profile || m->config.profile_json) {
         m->profile = profile_create(m);
         if (!m->profile)
@@ -143,6 +135,20 @@ static bool create_engine(struct maker *k)
     return true;
 }
 
+/* What is in them is looked at later, in the sandbox. */
+static bool open_images(struct maker *k)
+{
+    struct machine *m = k->m;
+    *k->bad_input = true;
+    if (m->config.symbol_files) {
+        m->symbols =
+            guest_symbols_open(m->config.symbols, m->config.symbol_files, k->err, k->err_size);
+        if (!m->symbols)
+            return false;
+    }
+    return boot_open_files(m, k->err, k->err_size);
+}
+
 static bool create_parts(struct maker *k)
 {
     struct machine *m = k->m;
@@ -155,12 +161,7 @@ static bool create_parts(struct maker *k)
     if (!m->platform)
         return false;
     vcpu_reset(m->vcpu);
-    if (!create_observers(k) || !create_engine(k))
-        return false;
-    if (machine_reset(m, k->err, k->err_size))
-        return true;
-    *k->bad_input = true;
-    return false;
+    return create_observers(k) && create_engine(k) && open_images(k);
 }
 
 /* --- life --- */
@@ -180,6 +181,13 @@ struct machine *machine_create(const struct machine_config *c, char *err, size_t
         return m;
     machine_destroy(m);
     return NULL;
+}
+
+bool machine_load(struct machine *m, char *err, size_t err_size)
+{
+    m->loaded = (!m->symbols || guest_symbols_load(m->symbols, err, err_size)) &&
+                machine_reset(m, err, err_size);
+    return m->loaded;
 }
 
 void machine_destroy(struct machine *m)

@@ -48,7 +48,15 @@ struct machine_config {
 enum { DUMP_DECODE = 1, DUMP_BLOCKS = 2, DUMP_HOST = 4, DUMP_EXITS = 8 };
 
 /* How a run ended. */
-enum machine_end { END_POWER_OFF, END_DEBUG_EXIT, END_SHUTDOWN, END_TIMEOUT, END_ERROR, END_QUIT };
+enum machine_end {
+    END_POWER_OFF,
+    END_DEBUG_EXIT,
+    END_SHUTDOWN,
+    END_TIMEOUT,
+    END_ERROR,
+    END_QUIT,
+    END_BAD_IMAGE, /* nothing of the guest has run */
+};
 
 struct boot_file;
 struct profile;
@@ -74,16 +82,21 @@ struct machine {
     _Atomic uint32_t stop;        /* enum machine_end + 1 once something asked for the end */
     struct boot_file *files;      /* images, open for a reset to load them again; boot.c */
     bool suspended, wake_pending; /* to RAM, see boot_wake.c */
+    bool loaded;                  /* by machine_load() */
     bool rom_loaded;              /* the --bios image is in place */
     bool reset_pending;           /* a device asked for a reset; the loop does it */
     uint32_t end_value;           /* debug-exit code */
-    char end_message[256];        /* of END_ERROR */
+    char end_message[256];        /* of END_ERROR and END_BAD_IMAGE */
 };
 
-/* NULL on error, with one line (no newline) in err that says what and where; *bad_input tells a
- * user's mistake (exit status 2) from the monitor's own failure (1). */
+/* Makes the machine and opens the image files. NULL on error, with one line (no newline) in err
+ * that says what and where; *bad_input tells a user's mistake (exit status 2) from the monitor's
+ * own failure (1). */
 struct machine *machine_create(const struct machine_config *c, char *err, size_t err_size,
                                bool *bad_input);
+/* Reads the images, which may be anybody's: machine_run() does so in the sandbox. False, with one
+ * line in err. */
+bool machine_load(struct machine *m, char *err, size_t err_size);
 void machine_destroy(struct machine *m);
 /* Runs until the guest ends, from the calling thread, which becomes the vCPU's. */
 enum machine_end machine_run(struct machine *m);

@@ -23,6 +23,8 @@ void fuzz_boot(const uint8_t *data, size_t size)
     }
     if (ftruncate(fd, 0) < 0 || pwrite(fd, data, size, 0) != (ssize_t)size)
         fuzz_fail("no memory file");
+    if (!boot_open_files(m, err, sizeof err))
+        fuzz_fail("not opened: %s", err);
     if (!machine_reset(m, err, sizeof err) && (!*err || strchr(err, '\n')))
         fuzz_fail("refused by: %s", err);
     boot_close_files(m);

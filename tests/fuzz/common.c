@@ -59,7 +59,7 @@ struct machine *fuzz_machine(enum engine engine)
                                .stress_evict =
                                    getenv("RINGDOWN_FUZZ_EVICT") && engine != ENGINE_INTERP};
     m = machine_create(&c, err, sizeof err, &bad_input);
-    if (!m)
+    if (!m || !machine_load(m, err, sizeof err))
         fuzz_fail("no machine: %s", err);
     clock_set_manual(m->clock, 1000000);
     return m;

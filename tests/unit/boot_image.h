@@ -55,6 +55,11 @@ static inline struct attempt boot_kernel(struct machine_config c, const void *da
     char *path = write_temporary(data, size);
     c.kernel = path;
     a.m = machine_create(&c, a.err, sizeof a.err, &a.bad_input);
+    if (a.m && !machine_load(a.m, a.err, sizeof a.err)) {
+        machine_destroy(a.m);
+        a.m = NULL;
+        a.bad_input = true;
+    }
     remove_temporary(path);
     return a;
 }

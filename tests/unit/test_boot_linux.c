@@ -151,6 +151,7 @@ Test(boot_linux, a_reset_loads_everything_again)
     c.kernel = path;
     struct machine *m = machine_create(&c, err, sizeof err, &bad);
     cr_assert_not_null(m);
+    cr_assert(machine_load(m, err, sizeof err), "%s", err);
     phys_write(m->phys, 0x100000, 0, 8);
     m->vcpu->eip = 5;
     m->vcpu->cr0 |= CR0_PG;
@@ -173,6 +174,7 @@ Test(boot_linux, a_reset_finds_a_shorter_image)
     c.kernel = path;
     struct machine *m = machine_create(&c, err, sizeof err, &bad);
     cr_assert_not_null(m);
+    cr_assert(machine_load(m, err, sizeof err), "%s", err);
     cr_assert_eq(truncate(path, 100), 0);
     cr_assert_not(machine_reset(m, err, sizeof err));
     cr_assert(strstr(err, "became shorter"), "%s", err);

@@ -24,8 +24,12 @@ static struct guest_symbols *load(const char *suffix, char *err, size_t err_size
     char name[96];
     snprintf(name, sizeof name, "%s%s", path, suffix);
     const char *const files[] = {name};
-    struct guest_symbols *s = guest_symbols_create(files, 1, err, err_size);
+    struct guest_symbols *s = guest_symbols_open(files, 1, err, err_size);
     unlink(path);
+    if (s && !guest_symbols_load(s, err, err_size)) {
+        guest_symbols_destroy(s);
+        return NULL;
+    }
     return s;
 }
 
@@ -90,7 +94,7 @@ Test(guest_symbols, nothing_in_it)
     write_file("", 0);
     cr_assert_null(load("", err, sizeof err));
     const char *const files[] = {"/nonexistent"};
-    cr_assert_null(guest_symbols_create(files, 1, err, sizeof err));
+    cr_assert_null(guest_symbols_open(files, 1, err, sizeof err));
     cr_assert(strstr(err, "/nonexistent"));
     expect(NULL, 0x1000, NULL, 0);
 }
