@@ -5,6 +5,8 @@
  * go. */
 #include "runtime/bt_state.h"
 
+#include "translator/place.h"
+
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -22,7 +24,7 @@ static uint8_t *side_start(const struct bt *bt, unsigned side)
 int bt_stack_create(struct bt *bt)
 {
     bt->return_size = GUARD + SIDES * SIDE_SIZE;
-    uint8_t *p = mmap(NULL, bt->return_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *p = place_mapping(bt->return_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     if (p == MAP_FAILED)
         return -errno;
     bt->return_stack = p;

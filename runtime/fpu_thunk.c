@@ -12,6 +12,8 @@
  * it or the thunk array is full, all is dropped and the generation changes. */
 #include "runtime/fpu_thunk.h"
 
+#include "translator/place.h"
+
 #include "translator/insn_table.h"
 
 #include <cpuid.h>
@@ -311,12 +313,12 @@ int fpu_thunk_create(struct fpu *f)
         return -errno;
     if (ftruncate(fd, CODE_SIZE) < 0)
         goto fail;
-    f->code_rw = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    f->code_rw = place_mapping(CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
     if (f->code_rw == MAP_FAILED) {
         f->code_rw = NULL;
         goto fail;
     }
-    f->code_rx = mmap(NULL, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    f->code_rx = place_mapping(CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd);
     if (f->code_rx == MAP_FAILED) {
         f->code_rx = NULL;
         goto fail;

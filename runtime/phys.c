@@ -12,6 +12,8 @@
  * only on RAM and ROM frames. */
 #include "runtime/phys.h"
 
+#include "translator/place.h"
+
 #include "devices/device.h"
 
 #include <errno.h>
@@ -90,7 +92,7 @@ static int file_resize(struct phys *p, uint64_t size)
         return -errno;
     void *host =
         p->host ? mremap(p->host, p->file_size, size, MREMAP_MAYMOVE)
-                : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, p->fd, 0);
+                : place_mapping(size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, p->fd);
     if (host == MAP_FAILED)
         return -errno;
     p->host = host;

@@ -7,6 +7,7 @@
  *
  * which is there if both are the same, and a host fault if not (translator/lower_control.c). */
 #include "ringdown/cpu.h"
+#include "translator/place.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -27,7 +28,7 @@ struct vcpu *vcpu_allocate(void)
 {
     size_t size = mapped_size();
     uint8_t *p =
-        mmap(NULL, size + GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        place_mapping(size + GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
     if (p == MAP_FAILED)
         return NULL;
     if (mprotect(p, size, PROT_READ | PROT_WRITE) < 0) {

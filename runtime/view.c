@@ -15,6 +15,7 @@
 #include "runtime/mmu.h"
 #include "runtime/phys.h"
 #include "runtime/view_map.h"
+#include "translator/place.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -100,7 +101,7 @@ static bool create_windows(struct views *w)
 {
     w->reserved = VIEW_COUNT * VIEW_STRIDE + 2 * VIEW_SIZE;
     w->reservation =
-        mmap(NULL, w->reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        place_mapping(w->reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
     if (w->reservation == MAP_FAILED) {
         w->reservation = NULL;
         return false;

@@ -2,6 +2,8 @@
 /* arena.c: see arena.h. */
 #include "translator/arena.h"
 
+#include "translator/place.h"
+
 #include <string.h>
 #include <sys/mman.h>
 
@@ -10,8 +12,8 @@
 
 void *reserve_memory(size_t bytes)
 {
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
+    void *p = place_mapping(bytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
     return p == MAP_FAILED ? NULL : p;
 }
 

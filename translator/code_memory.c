@@ -3,8 +3,10 @@
  *
  * It has no file, not even a memfd: perf asks its map of names only about executable mappings
  * without one (runtime/perf_map.h). The second mapping is made by mremap(), which duplicates a
- * shared mapping when the old size is 0. */
+ * shared mapping when the old size is 0, over a place that is held for it. */
 #include "translator/code_memory.h"
+
+#include "translator/place.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -14,12 +16,14 @@
 int code_memory_create(struct code_memory *c, size_t size)
 {
     *c = (struct code_memory){.size = (size + PAGE - 1) & ~(size_t)(PAGE - 1)};
-    void *rw = mmap(NULL, c->size, PROT_READ | PROT_WRITE,
-                    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *rw = place_mapping(c->size, PROT_READ | PROT_WRITE,
+                             MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1);
     if (rw == MAP_FAILED)
         return -errno;
-    void *rx = mremap(rw, 0, c->size, MREMAP_MAYMOVE);
-    if (rx == MAP_FAILED || mprotect(rx, c->size, PROT_READ | PROT_EXEC) < 0) {
+    void *rx = place_mapping(c->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+    if (rx == MAP_FAILED ||
+        mremap(rw, 0, c->size, MREMAP_MAYMOVE | MREMAP_FIXED, rx) == MAP_FAILED ||
+        mprotect(rx, c->size, PROT_READ | PROT_EXEC) < 0) {
         int error = -errno;
         if (rx != MAP_FAILED)
             munmap(rx, c->size);

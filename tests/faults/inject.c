@@ -213,7 +213,11 @@ int mprotect(void *address, size_t size, int prot)
 void *mremap(void *address, size_t old_size, size_t size, int flags, ...)
 {
     REAL(mremap);
-    return hit(FAULT_MREMAP) ? MAP_FAILED : real(address, old_size, size, flags);
+    va_list args;
+    va_start(args, flags);
+    void *to = flags & MREMAP_FIXED ? va_arg(args, void *) : NULL;
+    va_end(args);
+    return hit(FAULT_MREMAP) ? MAP_FAILED : real(address, old_size, size, flags, to);
 }
 
 int madvise(void *address, size_t size, int advice)
