@@ -94,6 +94,14 @@ static bool read_header(struct boot *b, struct linux_image *l)
     if (l->version < 0x200 || !(h[HDR_LOADFLAGS] & LOADED_HIGH))
         return boot_fail(b, "%s: an old zImage (boot protocol %u.%02u); a bzImage is needed", path,
                          l->version >> 8, l->version & 0xffu);
+    /* Linux's own says 0x100000; whoever says nothing (iPXE) has his setup code find BIOS services.
+     */
+    if (!boot_le32(h + HDR_CODE32_START))
+        return boot_fail(
+            b,
+            "%s: has no 32-bit entry: its 16-bit setup code needs a BIOS, which direct "
+            "boot does not have",
+            path);
     if (b->kernel.size <= l->setup_size)
         return boot_fail(b, "%s: truncated: %llu bytes, its setup code alone has %llu", path,
                          (unsigned long long)b->kernel.size, (unsigned long long)l->setup_size);

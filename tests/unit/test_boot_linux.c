@@ -142,6 +142,13 @@ Test(boot_linux, needs_that_are_not_met)
     assert_refused(boot(c), "needs");
 }
 
+Test(boot_linux, sixteen_bit_entry_only)
+{
+    make_image();
+    boot_put32(image + 0x214, 0);
+    assert_refused(boot(base_config()), "16-bit setup code needs a BIOS");
+}
+
 Test(boot_linux, a_reset_loads_everything_again)
 {
     char err[256];
