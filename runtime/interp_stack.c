@@ -48,8 +48,12 @@ bool op_pusha(struct vcpu *v, const struct insn *i)
 bool op_popa(struct vcpu *v, const struct insn *i)
 {
     uint32_t mask = ops_stack_mask(v), sp = v->gpr[R_ESP], value[8];
-    for (unsigned reg = 8; reg-- > 0;)
-        value[reg] = ops_pop_at(v, &sp, mask, i->opsize);
+    for (unsigned reg = 8; reg-- > 0;) {
+        if (reg != R_ESP)
+            value[reg] = ops_pop_at(v, &sp, mask, i->opsize);
+        else
+            sp = (sp + i->opsize) & mask; /* not even read */
+    }
     for (unsigned reg = 0; reg < 8; reg++)
         if (reg != R_ESP)
             ops_set_reg(v, reg, i->opsize, value[reg]);

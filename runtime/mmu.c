@@ -198,7 +198,28 @@ void mmu_probe(struct vcpu *v, uint32_t la, size_t n, enum access access)
     mmu_sys_probe(v, la, n, access, as_now(v));
 }
 
-/* One page's part of a long transfer: through the host pointer, or byte by byte. */
+/* As much of n bytes as a device's register takes at once. */
+static unsigned transfer_piece(struct vcpu *v, uint32_t la, uint8_t *buf, size_t n,
+                               enum access access)
+{
+    unsigned size = n >= 4 ? 4 : n >= 2 ? 2 : 1;
+    uint32_t value = 0;
+    if (access == ACC_READ) {
+        value = size == 4 ? mmu_read32(v, la) : size == 2 ? mmu_read16(v, la) : mmu_read8(v, la);
+        memcpy(buf, &value, size);
+        return size;
+    }
+    memcpy(&value, buf, size);
+    if (size == 4)
+        mmu_write32(v, la, value);
+    else if (size == 2)
+        mmu_write16(v, la, (uint16_t)value);
+    else
+        mmu_write8(v, la, (uint8_t)value);
+    return size;
+}
+
+/* One page's part of a long transfer: through the host pointer, or piece by piece. */
 static void transfer(struct vcpu *v, uint32_t la, uint8_t *buf, size_t n, enum access access)
 {
     uint8_t *host = mmu_direct(v, la, n, access);
@@ -207,12 +228,8 @@ static void transfer(struct vcpu *v, uint32_t la, uint8_t *buf, size_t n, enum a
     else if (host)
         memcpy(host, buf, n);
     else
-        for (size_t i = 0; i < n; i++) {
-            if (access == ACC_READ)
-                buf[i] = mmu_read8(v, la + (uint32_t)i);
-            else
-                mmu_write8(v, la + (uint32_t)i, buf[i]);
-        }
+        for (size_t i = 0; i < n;)
+            i += transfer_piece(v, la + (uint32_t)i, buf + i, n - i, access);
 }
 
 static void transfer_all(struct vcpu *v, uint32_t la, uint8_t *buf, size_t n, enum access access)
