@@ -224,7 +224,7 @@ bool lockstep_alike(struct lockstep *ls)
                  ls->a_raised ? "translator" : "interpreter",
                  ls->a_raised ? ls->a_vector : ls->b_vector);
     else if (!ls->failed && g->b_at != g->event_count)
-        snprintf(ls->why, sizeof(ls->why), "only the translator reached a device or the clock");
+        log_tell_untaken(g, ls->why, sizeof(ls->why));
     if (g->out_of_memory)
         snprintf(ls->why, sizeof(ls->why), "out of memory for the record");
     if (*ls->why)

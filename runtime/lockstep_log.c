@@ -165,6 +165,16 @@ static const char *name_of(const struct bus_access *a)
     return names[a->mmio][a->write];
 }
 
+void log_tell_untaken(const struct log *g, char *out, size_t size)
+{
+    const struct event_record *e = &g->events[g->b_at];
+    if (e->kind == EVENT_ACCESS)
+        snprintf(out, size, "only the translator made this access: %s %llx, %u bytes",
+                 name_of(&e->access), (unsigned long long)e->access.address, e->access.size);
+    else
+        snprintf(out, size, "only the translator reached the clock or a device's memory");
+}
+
 static void replay(struct lockstep *ls, struct vcpu *v, struct bus_access *a)
 {
     const struct event_record *e = take(ls, v, EVENT_ACCESS);

@@ -100,6 +100,8 @@ void log_connect(struct lockstep *ls);
 int log_next_note(struct lockstep *ls);
 /* Gives b what has come from devices without its doing. */
 void log_apply_effects(struct lockstep *ls, struct vcpu *v);
+/* What the interpreter has not taken, in words. */
+void log_tell_untaken(const struct log *g, char *out, size_t size);
 /* Takes b's stores back. */
 void log_undo(struct lockstep *ls);
 

@@ -33,13 +33,15 @@ struct path {
     uint64_t nx, perm; /* NX of any level; W and U of all levels */
 };
 
+/* How often a processor walks is its own affair, so no device may answer: where there is no memory,
+ * tables read as all ones. */
 static struct gpte gpte_load(struct vcpu *v, uint64_t gpa, unsigned size)
 {
     struct phys *p = v->machine->phys;
     const uint8_t *page = phys_hva(p, (uint32_t)(gpa >> 12));
     struct gpte e = {.gpa = gpa, .size = size};
     if (!page)
-        e.value = phys_read(p, gpa, size);
+        e.value = size == 4 ? UINT32_MAX : UINT64_MAX;
     else if (size == 4)
         e.value = *(const uint32_t *)(page + (gpa & 0xfff));
     else

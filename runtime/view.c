@@ -217,7 +217,7 @@ static uint64_t load_entry(struct views *w, uint64_t gpa, unsigned size)
 {
     const uint8_t *page = phys_hva(w->phys, (uint32_t)(gpa >> 12));
     if (!page)
-        return 0;
+        return size == 4 ? UINT32_MAX : UINT64_MAX; /* as mmu_walk() has it */
     if (size == 4)
         return *(const uint32_t *)(page + (gpa & 0xfff));
     return *(const uint64_t *)(page + (gpa & 0xfff));

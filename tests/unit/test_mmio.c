@@ -8,6 +8,7 @@
 #include "boot_image.h"
 
 #include "devices/device.h"
+#include "runtime/mmu.h"
 #include "runtime/phys.h"
 
 #include <stdio.h>
@@ -167,14 +168,10 @@ struct seen {
     uint32_t gpr[8];
 };
 
-static void run_form(const struct form *f, enum engine engine, struct seen *s)
+/* A Multiboot kernel that is the form's code between prologue and epilogue. */
+static void make_image(uint8_t image[4096], const struct form *f)
 {
-    static uint8_t image[4096];
-    struct machine_config c = base_config();
-    c.engine = engine;
-    c.debug_exit = true;
-    c.timeout_ns = 5000000000u;
-    memset(image, 0, sizeof image);
+    memset(image, 0, 4096);
     boot_put32(image + 0x40, 0x1badb002);
     boot_put32(image + 0x44, 0x10000);
     boot_put32(image + 0x48, -(0x1badb002u + 0x10000));
@@ -187,6 +184,16 @@ static void run_form(const struct form *f, enum engine engine, struct seen *s)
     n = (size_t)(f->end - f->code);
     memcpy(at, f->code, n), at += n;
     memcpy(at, epilogue, (size_t)(epilogue_end - epilogue));
+}
+
+static void run_form(const struct form *f, enum engine engine, struct seen *s)
+{
+    static uint8_t image[4096];
+    struct machine_config c = base_config();
+    c.engine = engine;
+    c.debug_exit = true;
+    c.timeout_ns = 5000000000u;
+    make_image(image, f);
     struct machine *m = assert_taken(boot_kernel(c, image, sizeof image));
     for (unsigned i = 0; i < sizeof device.bytes; i++) {
         device.bytes[i] = (uint8_t)(i * 7 + 1);
@@ -217,4 +224,29 @@ Test(mmio, every_form, .timeout = 100)
         cr_expect(!memcmp(&interp.bytes, &bt.bytes, sizeof bt - sizeof bt.log),
                   "%s: the engines differ", forms[i].name);
     }
+}
+
+/* How often a processor walks its tables is its own affair: no device may notice. */
+Test(mmio, walks_ask_no_device)
+{
+    static const uint8_t halt[] = {0xf4};
+    const struct form nothing = {"nothing", halt, halt + sizeof halt, ""};
+    struct machine_config c = base_config();
+    static uint8_t image[4096];
+    make_image(image, &nothing);
+    struct machine *m = assert_taken(boot_kernel(c, image, sizeof image));
+    struct vcpu *v = m->vcpu;
+    cr_assert_eq(bus_map_mmio(m->bus, DEVICE, sizeof device.bytes, &ops, NULL), 0);
+    *device.log = 0;
+    for (unsigned pae = 0; pae < 2; pae++) {
+        v->cr0 |= CR0_PG | CR0_PE;
+        v->cr3 = DEVICE;
+        v->cr4 = pae ? CR4_PAE : 0;
+        v->pdpte[0] = DEVICE | PTE_P;
+        struct walk w = mmu_walk(v, 0x1000, ACC_WRITE, AS_SUPERVISOR, true);
+        cr_expect_eq(w.ok, !pae, "all ones: reserved bits with PAE");
+        cr_expect_str_eq(device.log, "");
+    }
+    v->cr0 &= ~CR0_PG;
+    machine_destroy(m);
 }
