@@ -8,6 +8,7 @@
 #include "runtime/cli_options.h"
 #include "runtime/console.h"
 #include "runtime/crash.h"
+#include "runtime/inherited.h"
 #include "runtime/machine.h"
 #include "runtime/profile.h"
 #include "runtime/sandbox.h"
@@ -170,12 +171,18 @@ static int run(const struct machine_config *config)
     char err[MESSAGE_SIZE];
     bool bad_input = false;
     struct reports reports;
+    int error = config->sandbox ? inherited_note() : 0;
+    if (error) {
+        snprintf(err, sizeof err, "cannot list what is open: %s (--sandbox off runs without)",
+                 strerror(-error));
+        return complain(STATUS_FAILURE, err);
+    }
     if (!open_reports(config, &reports, err, sizeof err))
         return complain(STATUS_USAGE, err);
     crash_prepare();
     atexit(console_restore_terminal);
     install_termination_handlers();
-    int error = config->sandbox ? sandbox_prepare() : 0;
+    error = config->sandbox ? sandbox_prepare() : 0;
     if (error) {
         snprintf(err, sizeof err, "cannot prepare the sandbox: %s (--sandbox off runs without)",
                  strerror(-error));

@@ -19,6 +19,7 @@
 #include "runtime/crash.h"
 #include "runtime/exception.h"
 #include "runtime/fpu.h"
+#include "runtime/inherited.h"
 #include "runtime/interp.h"
 #include "runtime/lockstep.h"
 #include "runtime/platform.h"
@@ -274,6 +275,7 @@ static int enter(struct machine *m)
 static int enter_sandbox(struct machine *m)
 {
     struct sandbox_report report = {0};
+    inherited_drop();
     int error = sandbox_enter_vcpu(&report);
     m->stats.sandbox_calls = report.calls;
     m->stats.sandbox_landlock = report.landlock;

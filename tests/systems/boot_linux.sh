@@ -37,6 +37,7 @@ name=${name:-boot-$kernel-$engine-$memory}
 
 case $mode in
 demo) wanted='^20000 lines, sum 200010000' ;;
+suspend) wanted='^AWAKE 2' ;;
 *) wanted='^INIT ' ;;
 esac
 times=()
