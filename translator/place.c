@@ -36,7 +36,7 @@ static bool random_address(size_t size, uint64_t *address)
 void *place_mapping(size_t size, int prot, int flags, int fd)
 {
     uint64_t address;
-    for (unsigned i = 0; i < TRIES && random_address(size, &address); i++) {
+    for (int i = 0; i < TRIES && random_address(size, &address); i++) {
         void *wanted = (void *)(uintptr_t)address;
         void *p = mmap(wanted, size, prot, flags | MAP_FIXED_NOREPLACE, fd, 0);
         if (p == wanted)
